@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * posthouse.yaml as a checked, immutable structure. Strict: an unknown or
+ * repeated key, a wrong type or an impossible value is a mistake with file,
+ * line and column, and all mistakes are found in one reading. What changes at
+ * run time (tenants, credentials, …) is not here but in the directory.
+ *
+ * One table (table.c) names every key with its type, default, bounds and the
+ * sentence that explains it: the parser, `config show`, the example file's
+ * check and the manual page are all read from it.
+ *
+ * A config is counted and never changes: a reload makes a new one.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/netaddr.h"
+
+enum config_service { CONFIG_SUBMISSION, CONFIG_MX, CONFIG_LMTP, CONFIG_HTTP };
+enum config_tls { CONFIG_TLS_NONE, CONFIG_TLS_STARTTLS, CONFIG_TLS_IMPLICIT };
+enum config_newlines { CONFIG_NEWLINES_REFUSE, CONFIG_NEWLINES_NORMALISE };
+
+struct config_listener {
+	struct netaddr address;
+	enum config_service service;
+	enum config_tls tls;
+	bool proxy_protocol;
+	struct netmask *proxy_networks; /* from whom a PROXY header is believed;
+					   required with proxy_protocol */
+	size_t proxy_network_count;
+	enum config_newlines newlines;  /* bare CR or LF in messages */
+	bool trace_user;                /* the Received field names the user */
+};
+
+enum config_deliver {
+	CONFIG_DELIVER_MX,
+	CONFIG_DELIVER_SMTP,
+	CONFIG_DELIVER_LMTP,
+	CONFIG_DELIVER_MAILDIR,
+	CONFIG_DELIVER_DISCARD,
+};
+enum config_route_tls {
+	CONFIG_ROUTE_TLS_OPPORTUNISTIC,
+	CONFIG_ROUTE_TLS_NONE,
+	CONFIG_ROUTE_TLS_REQUIRE, /* encrypted; authentic, too, where verify */
+};
+
+struct config_route {
+	char **domains;         /* "*", "*.corp.example", "example.com" */
+	size_t domain_count;
+	enum config_deliver deliver;
+	char *to;               /* as written: host:port, unix:path, directory */
+	char *to_host;          /* smtp, lmtp over TCP: name or address */
+	uint16_t to_port;
+	char *to_path;          /* unix socket or Maildir */
+	uint16_t port;          /* mx: the port to speak to, default 25 */
+	enum config_route_tls tls;
+	bool tls_verify;        /* smtp, lmtp: check certificate and name;
+				   default: with require, yes */
+	char *tls_ca;           /* CA file for this route, or NULL: system's */
+	char *username;
+	char *password_file;
+	char *password;         /* read from password_file when loaded */
+};
+
+struct config_source {
+	char *name;
+	struct netaddr address;
+	char *hostname;
+};
+struct config_pool {
+	char *name;
+	struct config_pool_member {
+		const struct config_source *source;
+		uint32_t weight;
+	} *members;
+	size_t member_count;
+};
+
+struct config {
+	char *path;             /* the file, for messages */
+	char *hostname;
+	char *data_dir;
+	char *user;
+	struct {
+		char *certificate, *private_key; /* paths or NULL */
+	} tls;
+	struct config_listener *listeners;
+	size_t listener_count;
+	struct netmask *trusted_networks;
+	size_t trusted_network_count;
+	struct config_route *routes; /* the implicit last one included */
+	size_t route_count;
+	struct {
+		struct netaddr *servers;
+		size_t server_count;
+		bool dnssec;
+		char *trust_anchor; /* file or NULL */
+		int64_t timeout_us;
+	} resolver;
+	struct config_source *sources;
+	size_t source_count;
+	struct config_pool *pools;
+	size_t pool_count;
+	struct {
+		int64_t *schedule_us;
+		size_t schedule_count;
+		int64_t expire_us, delay_warning_us;
+		uint32_t jitter_percent; /* 5 */
+	} retry;
+	struct {
+		uint64_t message_size;    /* 50M */
+		uint32_t recipients;      /* 1000, per transaction */
+		uint32_t connections;     /* 10000, all listeners together */
+		uint32_t connections_per_client; /* 100, per client network */
+		uint64_t memory;
+		uint64_t header_size;     /* 512K */
+		uint32_t header_fields;   /* 1000 */
+		uint32_t line_length;     /* 0: any, octets of a message line */
+		uint32_t received;        /* 50 Received fields: a loop */
+		uint32_t errors;          /* 20 bad commands per session */
+		uint32_t idle_commands;   /* 100 */
+		uint32_t auth_failures;   /* 3 per session */
+		uint32_t auth_failures_per_client; /* 10, then lockout */
+		int64_t auth_lockout_us;  /* 10m */
+		int64_t session_us;       /* 1h, whole session */
+		int64_t idle_us;          /* 5m, nothing arrives */
+		int64_t command_us;       /* 5m, one command line complete */
+		int64_t message_us;       /* 30m, one message's bytes */
+		uint32_t message_rate_min;/* octets/s a message must keep up over a minute; 0 off */
+		int64_t shutdown_us;      /* 10s to finish open work at SIGTERM */
+	} limits;
+	struct {
+		bool allow_private;       /* private_networks: allow */
+		uint32_t threads;
+		uint32_t connections;     /* 2000 out, all together */
+		uint32_t connections_per_site; /* 20 */
+		uint32_t messages_per_connection; /* 500 */
+		uint32_t recipients_per_message;  /* 100 in one transaction */
+		int64_t idle_us;          /* 10s: keep an idle connection */
+		int64_t connect_us;       /* 30s */
+		int64_t final_reply_us;   /* 10m */
+		bool chunking;            /* BDAT where offered */
+	} delivery;
+	struct {
+		bool postmaster_copies;   /* failed reports also to postmaster */
+		char *postmaster;         /* default postmaster@hostname */
+		bool return_full;         /* false: headers unless RET=FULL */
+		uint64_t return_size;     /* 100K of body at most */
+	} reports;
+	struct {
+		int level;  /* enum log_level */
+		int format; /* enum log_format */
+	} log;
+	unsigned references; /* the room's own */
+};
+
+/* One mistake. */
+typedef void config_mistake_fn(void *arg, const char *file, unsigned line, unsigned column, const char *text);
+
+/* Reads, checks and completes with defaults. On mistakes: ERR_SYNTAX after all
+ * have been told. Also reads password files and checks that certificate files
+ * can be read when `check_files`. */
+MUST_CHECK int config_load(const char *path, bool check_files, config_mistake_fn *fn, void *arg, struct config **ret_config);
+MUST_CHECK int config_parse(struct span text, const char *name, bool check_files, config_mistake_fn *fn, void *arg, struct config **ret_config);
+
+struct config *config_ref(struct config *config); /* thread-safe */
+void config_unref(struct config **config);
+
+/* The effective configuration as YAML that loads to the same; with comments
+ * that explain each key when `explain`. */
+void config_show(const struct config *config, bool explain, struct buf *out);
+
+/* First match wins; never NULL. Domain in canonical form. */
+const struct config_route *config_route_for(const struct config *config, struct span domain);
+/* Delivered here rather than relayed: an mx listener takes mail for it. */
+bool config_route_is_local(const struct config_route *route);
+bool config_is_trusted(const struct config *config, const struct netaddr *client);
