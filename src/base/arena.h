@@ -8,9 +8,9 @@
  * peer may make us remember come first.
  */
 
-#include <stddef.h>
-
 #include "base/span.h"
+
+#include <stddef.h>
 
 struct arena;
 

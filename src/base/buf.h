@@ -14,7 +14,7 @@
 struct buf {
 	char *ptr;
 	size_t head; /* first unread byte */
-	size_t len;  /* end of the bytes; unread are head..len */
+	size_t len; /* end of the bytes; unread are head..len */
 	size_t capacity;
 };
 
@@ -22,16 +22,19 @@ struct buf {
 
 void buf_done(struct buf *b); /* frees and empties */
 void buf_clear(struct buf *b);
+
 static inline size_t
 buf_size(const struct buf *b)
 {
 	return b->len - b->head;
 }
+
 static inline struct span
 buf_span(const struct buf *b)
 {
 	return (struct span){ b->ptr ? b->ptr + b->head : NULL, buf_size(b) };
 }
+
 void buf_append(struct buf *b, struct span s);
 void buf_append_str(struct buf *b, const char *s);
 void buf_append_char(struct buf *b, char c);

@@ -14,21 +14,21 @@
 #include <stddef.h>
 
 #define MUST_CHECK __attribute__((warn_unused_result))
-#define PRINTF_LIKE(format, first) __attribute__((format(printf, format, first)))
+#define PRINTF_LIKE(text, first) __attribute__((format(printf, text, first)))
 
 enum {
 	ERR_BASE = -10000,
-	ERR_CORRUPT = ERR_BASE - 1,     /* checksum or structure is wrong */
-	ERR_TRUNCATED = ERR_BASE - 2,   /* input ends too early */
-	ERR_SYNTAX = ERR_BASE - 3,      /* not of the grammar */
-	ERR_LIMIT = ERR_BASE - 4,       /* a configured limit is reached */
+	ERR_CORRUPT = ERR_BASE - 1, /* checksum or structure is wrong */
+	ERR_TRUNCATED = ERR_BASE - 2, /* input ends too early */
+	ERR_SYNTAX = ERR_BASE - 3, /* not of the grammar */
+	ERR_LIMIT = ERR_BASE - 4, /* a configured limit is reached */
 	ERR_NOT_FOUND = ERR_BASE - 5,
 	ERR_EXISTS = ERR_BASE - 6,
-	ERR_TLS = ERR_BASE - 7,         /* handshake or record layer */
+	ERR_TLS = ERR_BASE - 7, /* handshake or record layer */
 	ERR_DNS = ERR_BASE - 8,
-	ERR_REFUSED = ERR_BASE - 9,     /* policy says no */
-	ERR_CLOSED = ERR_BASE - 10,     /* the other side is gone */
-	ERR_VERSION = ERR_BASE - 11,    /* a format newer than this program */
+	ERR_REFUSED = ERR_BASE - 9, /* policy says no */
+	ERR_CLOSED = ERR_BASE - 10, /* the other side is gone */
+	ERR_VERSION = ERR_BASE - 11, /* a format newer than this program */
 };
 
 /* A short static text for any code above or negated errno. Thread-safe. */
@@ -37,7 +37,7 @@ const char *error_text(int code);
 /* What non-blocking work came to. */
 enum progress {
 	PROGRESS_DONE,
-	PROGRESS_WAIT,   /* would block: come back when readiness says so */
+	PROGRESS_WAIT, /* would block: come back when readiness says so */
 	PROGRESS_CLOSED, /* orderly end of the stream */
 	PROGRESS_FAILED,
 };

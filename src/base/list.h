@@ -16,7 +16,7 @@ struct list {
 
 /* The structure that contains the link `member`. */
 #define LIST_ENTRY(link, type, member)                                         \
-	((type *)(void *)((char *)(link) - offsetof(type, member)))
+	((type *)(void *)((char *)(link)-offsetof(type, member)))
 
 #define LIST_FOR_EACH(link, head)                                              \
 	for (struct list *link = (head)->next; link != (head);                 \

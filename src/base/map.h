@@ -10,11 +10,11 @@
  * allowed.
  */
 
+#include "base/span.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "base/span.h"
 
 struct map;
 

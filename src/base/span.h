@@ -54,3 +54,5 @@ char *span_dup(struct span s); /* NUL-terminated; mem_free it */
 
 bool span_is_ascii(struct span s);
 bool span_is_utf8(struct span s); /* RFC 3629: no overlong, no surrogates */
+/* Bytes of the first character, 0 when empty or not valid UTF-8. */
+size_t span_utf8_length(struct span s);

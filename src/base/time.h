@@ -8,11 +8,11 @@
  * os/clock.h does.
  */
 
+#include "base/span.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include "base/span.h"
 
 #define US_PER_MS INT64_C(1000)
 #define US_PER_S INT64_C(1000000)
@@ -30,9 +30,11 @@ const char *time_format_age(int64_t us, char *buffer, size_t size);
 
 #define TIME_RFC3339_SIZE 32
 /* "2026-11-23T17:44:49.123Z" from a wall time. Returns buffer. */
-const char *time_format_rfc3339(int64_t wall_us, char buffer[static TIME_RFC3339_SIZE]);
+const char *time_format_rfc3339(
+    int64_t wall_us, char buffer[static TIME_RFC3339_SIZE]);
 bool time_parse_rfc3339(struct span s, int64_t *ret_wall_us);
 
 #define TIME_RFC5322_SIZE 40
 /* "Mon, 23 Nov 2026 17:44:49 +0000": always UTC, RFC 5322 §3.3. */
-const char *time_format_rfc5322(int64_t wall_us, char buffer[static TIME_RFC5322_SIZE]);
+const char *time_format_rfc5322(
+    int64_t wall_us, char buffer[static TIME_RFC5322_SIZE]);
