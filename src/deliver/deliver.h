@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * From the spool to the world: one dispatcher per reactor turns its scheduler's
+ * wants into lookups, connections and transactions, and what comes of them into
+ * outcomes, events and delivery reports. All deliveries of one recipient domain
+ * belong to one dispatcher (dispatch_home).
+ *
+ * Everything but dispatch_home and dispatch_stats is for the loop's thread.
+ */
+
+#include "config/config.h"
+#include "directory/directory.h"
+#include "intake/intake.h"
+#include "loop/loop.h"
+#include "resolve/resolve.h"
+#include "schedule/schedule.h"
+#include "spool/spool.h"
+#include "tls/stream.h"
+
+struct dispatch;
+
+struct dispatch_options {
+	struct loop *loop;
+	struct config *config;      /* counted */
+	struct spool *spool;
+	struct directory *directory;/* names of tenants and streams for events */
+	struct intake *intake;      /* for delivery reports */
+	uint32_t share;             /* of this many dispatchers: connection limits
+				       are divided by it, rounded up */
+};
+
+MUST_CHECK int dispatch_new(const struct dispatch_options *options, struct dispatch **ret_dispatch, struct failure *ret_failure);
+void dispatch_free(struct dispatch **dispatch);
+void dispatch_reload(struct dispatch *dispatch, struct config *config);
+
+/* Which of `count` dispatchers a domain belongs to. Any thread. */
+uint32_t dispatch_home(struct span domain, uint32_t count);
+
+struct dispatch_delivery {
+	uint64_t mno;
+	uint32_t tenant, stream;
+	enum spool_class class;
+	struct span domain;
+	uint32_t rcpt_first, rcpt_count;
+	uint8_t attempts;
+	bool wants_delay_warning;
+	int64_t accepted_us, due_us, expire_us; /* wall; due 0: at once */
+};
+void dispatch_add(struct dispatch *dispatch, const struct dispatch_delivery *delivery);
+
+/* Starts no new transactions; when the open ones are done or the time is over
+ * connections are closed. dispatch_busy tells when. */
+void dispatch_drain(struct dispatch *dispatch, int64_t deadline_us);
+bool dispatch_busy(const struct dispatch *dispatch);
+
+/* ---- operators (all durable before done is called, on the loop's thread) ------ */
+
+enum dispatch_operation { DISPATCH_HOLD, DISPATCH_RELEASE, DISPATCH_RETRY, DISPATCH_BOUNCE, DISPATCH_CANCEL };
+
+struct dispatch_request {
+	enum dispatch_operation operation;
+	struct schedule_selector selector;
+	uint64_t mno;        /* RETRY, BOUNCE, CANCEL: this message only; 0: all */
+	struct span reason;  /* HOLD, BOUNCE */
+};
+/* The number of queues (hold, release) or deliveries concerned. HOLD and
+ * RELEASE only act here: their durable order is the caller's (spool_txn_order),
+ * once for all dispatchers. BOUNCE writes outcomes, events and reports. */
+size_t dispatch_operate(struct dispatch *dispatch, const struct dispatch_request *request);
+
+/* For looking; const, and only on the loop's thread. */
+const struct schedule *dispatch_schedule(const struct dispatch *dispatch);
+
+struct dispatch_stats {
+	uint64_t connections_open, connections_made, connections_failed;
+	uint64_t delivered, deferred, bounced, expired; /* recipients */
+	uint64_t transactions;
+};
+void dispatch_stats(const struct dispatch *dispatch, struct dispatch_stats *ret_stats); /* any thread */
