@@ -4,12 +4,12 @@
 /* Small files as wholes, and the syncs that make names durable. Everything
  * here may block on a disk: not for a reactor thread. */
 
+#include "base/buf.h"
+#include "base/error.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
-
-#include "base/buf.h"
-#include "base/error.h"
 
 #define AUTO_CLOSE __attribute__((cleanup(file_auto_close)))
 void file_auto_close(int *fd); /* ignores fd < 0 */

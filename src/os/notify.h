@@ -4,10 +4,10 @@
 /* The service manager: readiness, watchdog, status line and sockets handed
  * over at start. Everything is a no-op outside systemd. */
 
-#include <stdint.h>
-
 #include "base/error.h"
 #include "base/netaddr.h"
+
+#include <stdint.h>
 
 void notify_ready(void);
 void notify_reloading(void);

@@ -6,9 +6,9 @@
  * private keys as root, then privilege_drop, then privilege_confine.
  */
 
-#include <stdbool.h>
-
 #include "base/error.h"
+
+#include <stdbool.h>
 
 /* Becomes `user` with its groups, for good; checks that root cannot come
  * back. No-op when not root. */
@@ -22,7 +22,9 @@ struct privilege_paths {
 	const char *data_dir;
 	const char *const *writable; /* NULL-terminated; Maildirs, logs */
 };
-MUST_CHECK int privilege_confine(const struct privilege_paths *paths, bool *ret_landlock, struct failure *ret_failure);
+
+MUST_CHECK int privilege_confine(const struct privilege_paths *paths,
+    bool *ret_landlock, struct failure *ret_failure);
 
 /* Raises RLIMIT_NOFILE to its hard limit; returns the limit in force. */
 long privilege_raise_file_limit(void);

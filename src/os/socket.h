@@ -4,20 +4,22 @@
 /* Non-blocking, close-on-exec sockets. TCP_NODELAY is always set: sessions
  * gather what belongs together into one write themselves. */
 
-#include <stdbool.h>
-
 #include "base/error.h"
 #include "base/netaddr.h"
 
+#include <stdbool.h>
+
 enum socket_listen_flags {
-	SOCKET_REUSE_PORT = 1, /* one listener per reactor on the same address */
+	SOCKET_REUSE_PORT =
+	    1, /* one listener per reactor on the same address */
 };
 
 /* The descriptor, or a negative code. IPv6 wildcard listeners are v6-only. */
 MUST_CHECK int socket_listen(const struct netaddr *addr, int flags);
 /* A descriptor with the connection under way (or made). `source` may be NULL:
  * the address to bind to. Wait for writability, then socket_connected. */
-MUST_CHECK int socket_connect(const struct netaddr *to, const struct netaddr *source);
+MUST_CHECK int socket_connect(
+    const struct netaddr *to, const struct netaddr *source);
 /* 0 when connected, else the negated errno of the attempt. */
 int socket_connected(int fd);
 /* -EAGAIN when nobody waits. */
