@@ -9,10 +9,10 @@
  * meaning. Pure.
  */
 
-#include <stdint.h>
-
 #include "base/buf.h"
 #include "mail/msgid.h"
+
+#include <stdint.h>
 
 enum event_type {
 	EVENT_ACCEPTED,
@@ -29,31 +29,31 @@ enum event_type {
 /* Empty spans and zero numbers are left out of the line. */
 struct event {
 	enum event_type type;
-	struct msgid event_id;   /* stable: a consumer drops one it has seen */
-	int64_t time_us;         /* wall */
+	struct msgid event_id; /* stable: a consumer drops one it has seen */
+	int64_t time_us; /* wall */
 	struct msgid message_id;
 	struct span tenant, stream; /* names */
 	struct span sender, recipient;
 	struct span subject, header_from;
-	struct span origin;      /* "smtp", "sendmail", "http", "report" */
-	struct span user;        /* credential that submitted */
-	struct span client;      /* its address (accepted, rejected) */
-	uint64_t size;           /* octets */
+	struct span origin; /* "smtp", "sendmail", "http", "report" */
+	struct span user; /* credential that submitted */
+	struct span client; /* its address (accepted, rejected) */
+	uint64_t size; /* octets */
 	/* attempts */
-	uint32_t attempt;        /* 1, 2, … */
-	uint16_t code;           /* the reply that decided */
-	struct span enhanced;    /* "5.1.1" */
-	struct span reply;       /* its text, one line */
-	struct span step;        /* "rcpt", "end", "connect", "resolve" … */
-	struct span route;       /* "mx", "smtp", "lmtp", "maildir", "discard" */
+	uint32_t attempt; /* 1, 2, … */
+	uint16_t code; /* the reply that decided */
+	struct span enhanced; /* "5.1.1" */
+	struct span reply; /* its text, one line */
+	struct span step; /* "rcpt", "end", "connect", "resolve" … */
+	struct span route; /* "mx", "smtp", "lmtp", "maildir", "discard" */
 	struct span site;
 	struct span peer_host, peer_address, source_address;
-	struct span tls;         /* "TLSv1.3 TLS_AES_256_GCM_SHA384" */
+	struct span tls; /* "TLSv1.3 TLS_AES_256_GCM_SHA384" */
 	bool tls_verified;
-	int64_t attempt_us;      /* how long the transaction took */
-	int64_t age_us;          /* since acceptance */
+	int64_t attempt_us; /* how long the transaction took */
+	int64_t age_us; /* since acceptance */
 	int64_t next_attempt_us; /* wall; deferred only */
-	bool duplicate_risk;     /* broken after the final dot: may arrive twice */
+	bool duplicate_risk; /* broken after the final dot: may arrive twice */
 };
 
 const char *event_type_name(enum event_type type);

@@ -41,7 +41,8 @@ struct intake_accepted {
 
 /* Called when a message is durable, before it is acknowledged, on the
  * committer thread: must only hand over. Spans die when it returns. */
-typedef void intake_accepted_fn(void *arg, const struct intake_accepted *accepted);
+typedef void intake_accepted_fn(
+    void *arg, const struct intake_accepted *accepted);
 
 struct intake_options {
 	struct spool *spool;
@@ -57,31 +58,35 @@ void intake_set_config(struct intake *intake, struct config *config);
 
 enum intake_origin {
 	INTAKE_SUBMISSION, /* may relay: authenticated or trusted */
-	INTAKE_MX,         /* from the world: local domains only */
-	INTAKE_SENDMAIL,   /* the shim: a local user */
+	INTAKE_MX, /* from the world: local domains only */
+	INTAKE_SENDMAIL, /* the shim: a local user */
 	INTAKE_HTTP,
+	INTAKE_REPORT, /* our own delivery reports */
 };
 
 /* Who hands the message over; spans must live as long as the message. */
 struct intake_client {
 	enum intake_origin origin;
-	struct netaddr address;   /* NETADDR_NONE for local ones */
+	struct netaddr address; /* NETADDR_NONE for local ones */
 	struct span helo;
-	struct span protocol;     /* for the trace field: "ESMTPSA" */
-	struct span tls;          /* "TLSv1.3 …" or empty */
-	struct span user;         /* authenticated name, or empty */
-	uint32_t credential;      /* id, 0: none; checked again at MAIL, so a
+	struct span protocol; /* for the trace field: "ESMTPSA" */
+	struct span tls; /* "TLSv1.3 …" or empty */
+	struct span user; /* authenticated name, or empty */
+	uint32_t credential; /* id, 0: none; checked again at MAIL, so a
 				     revoked one is refused in an open session */
-	bool trusted;             /* by trusted_networks */
-	bool trace_user;          /* the Received field may name the user */
-	uint32_t tenant, stream;  /* used when there is no credential; 0:
+	bool trusted; /* by trusted_networks */
+	bool trace_user; /* the Received field may name the user */
+	uint32_t tenant, stream; /* used when there is no credential; 0:
 				     default tenant, transactional */
 };
 
 /* A message begins with MAIL; ret_reply is the answer. NULL when refused. */
-struct intake_message *intake_mail(struct intake *intake, const struct intake_client *client, const struct smtp_mail *mail, struct reply *ret_reply);
+struct intake_message *intake_mail(struct intake *intake,
+    const struct intake_client *client, const struct smtp_mail *mail,
+    struct reply *ret_reply);
 /* Answers RCPT; a duplicate of an earlier recipient is accepted and merged. */
-void intake_rcpt(struct intake_message *m, const struct smtp_rcpt *rcpt, struct reply *ret_reply);
+void intake_rcpt(struct intake_message *m, const struct smtp_rcpt *rcpt,
+    struct reply *ret_reply);
 uint32_t intake_recipients(const struct intake_message *m);
 /* The next bytes of the message: CRLF lines (or any octets when BINARYMIME).
  * After a refusal further pieces are ignored; intake_end tells. */
@@ -92,16 +97,23 @@ void intake_body(struct intake_message *m, struct span piece);
  * thread. The message is freed afterwards; m is not to be used after this call.
  * To be told of nothing (the session died), intake_detach: the message, if it
  * is sound, is still accepted, which the client will find out by trying again. */
-typedef void intake_done_fn(void *arg, const struct reply *reply, const struct msgid *id);
-void intake_end(struct intake_message *m, struct loop *loop, intake_done_fn *done, void *arg);
+typedef void intake_done_fn(
+    void *arg, const struct reply *reply, const struct msgid *id);
+void intake_end(struct intake_message *m, struct loop *loop,
+    intake_done_fn *done, void *arg);
 void intake_detach(struct intake_message *m);
 /* The transaction ended without END. */
 void intake_abort(struct intake_message **m);
 
+/* RFC 3461 §4.1: does the sender want a report of this kind about the
+ * recipient? Never for a null sender or a report of our own. */
+bool intake_sender_wants(const struct spool_envelope *envelope, uint32_t rcpt,
+    enum smtp_notify what);
+
 /* ---- our own reports -------------------------------------------------------- */
 
 struct intake_report {
-	struct span to;      /* one recipient, canonical */
+	struct span to; /* one recipient, canonical */
 	uint32_t tenant, stream; /* of the message reported on */
 	bool utf8;
 	/* Composes the message for this id into out. */
@@ -111,6 +123,8 @@ struct intake_report {
 
 /* Adds a report to a transaction, so that it is there exactly when the outcome
  * it reports is. Afterwards submit with intake_submit, not spool_txn_submit. */
-MUST_CHECK int intake_add_report(struct intake *intake, struct spool_txn *txn, const struct intake_report *report, struct intake_message **ret_m);
+MUST_CHECK int intake_add_report(struct intake *intake, struct spool_txn *txn,
+    const struct intake_report *report, struct intake_message **ret_m);
 /* Submits the transaction; when durable hands the reports to the dispatchers. */
-void intake_submit(struct intake *intake, struct spool_txn **txn, struct intake_message **reports, size_t count);
+void intake_submit(struct intake *intake, struct spool_txn **txn,
+    struct intake_message **reports, size_t count);

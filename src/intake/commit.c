@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * From a complete message to its acknowledgement: one spool transaction with
+ * the message and its `accepted` events; when it is durable, the dispatchers
+ * get their deliveries, and only then the client its 250.
+ */
+
+#include "base/bug.h"
+#include "base/list.h"
+#include "base/mem.h"
+#include "event/event.h"
+#include "intake/internal.h"
+#include "os/clock.h"
+#include "os/random.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static int
+compare_domains(const void *a, const void *b)
+{
+	const struct spool_rcpt *x = a, *y = b;
+
+	return span_compare(
+	    address_domain_of(x->address), address_domain_of(y->address));
+}
+
+/* Puts recipients of one domain side by side and counts the runs. */
+static void
+group_recipients(struct intake_message *m)
+{
+	uint32_t count = m->envelope.rcpt_count;
+	struct intake_group *group = NULL;
+
+	if (count > 1)
+		qsort(m->rcpts, count, sizeof(*m->rcpts), compare_domains);
+	m->envelope.rcpts = m->rcpts;
+	m->groups = ARENA_ARRAY(m->arena, struct intake_group, count);
+	for (uint32_t i = 0; i < count; i++) {
+		struct span domain = address_domain_of(m->rcpts[i].address);
+
+		if (group == NULL || !span_eq(group->domain, domain)) {
+			group = &m->groups[m->group_count++];
+			*group = (struct intake_group){ .domain = domain,
+				.rcpt_first = i };
+		}
+		group->rcpt_count++;
+		if (intake_sender_wants(&m->envelope, i, SMTP_NOTIFY_DELAY))
+			group->wants_delay_warning = true;
+	}
+}
+
+static struct span
+origin_name(const struct intake_message *m)
+{
+	static const char *const names[] = {
+		[INTAKE_SUBMISSION] = "smtp",
+		[INTAKE_MX] = "smtp",
+		[INTAKE_SENDMAIL] = "sendmail",
+		[INTAKE_HTTP] = "http",
+		[INTAKE_REPORT] = "report",
+	};
+
+	return span_of(names[m->client.origin]);
+}
+
+static void
+add_accepted_events(struct intake_message *m, struct spool_txn *txn)
+{
+	struct buf lines = BUF_EMPTY;
+	struct event e = {
+		.type = EVENT_ACCEPTED,
+		.time_us = m->now_us,
+		.message_id = m->envelope.id,
+		.tenant = m->tenant_name,
+		.stream = m->stream_name,
+		.sender = m->envelope.sender,
+		.subject = m->envelope.subject,
+		.header_from = m->envelope.header_from,
+		.origin = origin_name(m),
+		.user = m->envelope.user,
+		.client = m->envelope.client,
+		.size = buf_size(&m->prefix) + spool_draft_size(m->draft),
+	};
+
+	for (uint32_t i = 0; i < m->envelope.rcpt_count; i++) {
+		e.recipient = m->rcpts[i].address;
+		e.event_id =
+		    msgid_random(m->now_us, random_u64(), random_u64());
+		event_render(&e, &lines);
+	}
+	spool_txn_event(txn, buf_span(&lines));
+	buf_done(&lines);
+}
+
+static void
+prepare_envelope(struct intake_message *m)
+{
+	char text[NETADDR_TEXT_SIZE];
+
+	if (m->client.address.family != NETADDR_NONE)
+		m->envelope.client = arena_dup(m->arena,
+		    span_of(netaddr_format_ip(&m->client.address, text)));
+	m->envelope.user = m->client.user;
+	group_recipients(m);
+}
+
+static void
+add_message(struct intake_message *m, struct spool_txn *txn)
+{
+	prepare_envelope(m);
+	add_accepted_events(m, txn);
+	spool_txn_message(txn, &m->envelope, &m->draft);
+}
+
+static void
+tell_dispatchers(const struct intake_message *m)
+{
+	const struct intake_accepted accepted = {
+		.mno = m->envelope.mno,
+		.tenant = m->envelope.tenant,
+		.stream = m->envelope.stream,
+		.class = m->envelope.class,
+		.accepted_us = m->envelope.accepted_us,
+		.expire_us = m->envelope.expire_us,
+		.groups = m->groups,
+		.group_count = m->group_count,
+	};
+
+	m->intake->on_accepted(m->intake->arg, &accepted);
+}
+
+/* ---- END --------------------------------------------------------------------- */
+
+static void
+finish(struct intake_message *m)
+{
+	bool accepted = reply_is_positive(&m->reply);
+
+	if (!m->detached)
+		m->done(
+		    m->done_arg, &m->reply, accepted ? &m->envelope.id : NULL);
+	message_free(m);
+}
+
+static void
+finish_on_loop(struct loop_item *item)
+{
+	finish(LIST_ENTRY(item, struct intake_message, item));
+}
+
+static void
+answer(struct intake_message *m)
+{
+	if (m->loop == NULL) {
+		finish(m);
+		return;
+	}
+	m->item.run = finish_on_loop;
+	loop_post(m->loop, &m->item);
+}
+
+/* On the committer thread. */
+static void
+committed(void *arg, int result)
+{
+	struct intake_message *m = arg;
+	char id[MSGID_TEXT_SIZE];
+
+	if (result == 0) {
+		m->reply =
+		    (struct reply){ .code = 250, .enhanced = { 0, 0, 2 } };
+		m->reply.text = arena_printf(
+		    m->arena, "%s queued", msgid_format(&m->envelope.id, id));
+		tell_dispatchers(m);
+	} else if (result == -ENOSPC) {
+		m->reply =
+		    REPLY(452, 4, 3, 1, "out of disk space: try again later");
+	} else {
+		m->reply = REPLY(451, 4, 3, 0,
+		    "the message could not be stored: try again later");
+	}
+	answer(m);
+}
+
+void
+intake_end(struct intake_message *m, struct loop *loop, intake_done_fn *done,
+    void *arg)
+{
+	m->loop = loop;
+	m->done = done;
+	m->done_arg = arg;
+	content_end(m);
+	if (m->refusal.code != 0) {
+		m->reply = m->refusal;
+		answer(m);
+		return;
+	}
+	BUG_UNLESS(m->envelope.rcpt_count > 0);
+	struct spool_txn *txn = spool_txn_new(m->intake->spool);
+	add_message(m, txn);
+	spool_txn_submit(&txn, committed, m);
+}
+
+void
+intake_detach(struct intake_message *m)
+{
+	m->detached = true;
+}
+
+/* ---- reports ------------------------------------------------------------------ */
+
+static struct intake_message *
+start_report(struct intake *intake, const struct intake_report *report)
+{
+	const struct intake_client self = { .origin = INTAKE_REPORT };
+	struct intake_message *m = message_new(intake, &self);
+	struct spool_envelope *e = &m->envelope;
+	struct directory_snapshot *s = directory_snapshot(intake->directory);
+	const struct directory_tenant *tenant =
+	    directory_tenant(s, report->tenant);
+	const struct directory_stream *stream =
+	    directory_stream(s, report->stream);
+
+	e->tenant = report->tenant;
+	e->stream = report->stream;
+	e->class = SPOOL_REPORT;
+	e->flags = SPOOL_REPORT_MAIL | SPOOL_AUTO_SUBMITTED;
+	if (report->utf8)
+		e->flags |= SPOOL_UTF8;
+	e->expire_us = m->now_us + m->config->retry.expire_us;
+	/* A tenant may be gone while its mail is still on the way. */
+	if (tenant != NULL)
+		m->tenant_name = arena_dup(m->arena, span_of(tenant->name));
+	if (stream != NULL)
+		m->stream_name = arena_dup(m->arena, span_of(stream->name));
+	directory_snapshot_unref(&s);
+	m->rcpts = mem_zalloc(sizeof(*m->rcpts));
+	m->rcpts[0].address = arena_dup(m->arena, report->to);
+	m->rcpts[0].notify = SMTP_NOTIFY_NEVER;
+	e->rcpt_count = m->rcpt_capacity = 1;
+	return m;
+}
+
+int
+intake_add_report(struct intake *intake, struct spool_txn *txn,
+    const struct intake_report *report, struct intake_message **ret_m)
+{
+	char id[MSGID_TEXT_SIZE];
+	struct buf text = BUF_EMPTY;
+	struct intake_message *m = start_report(intake, report);
+
+	m->envelope.mno = spool_next_mno(intake->spool);
+	m->envelope.id = msgid_make(m->now_us, spool_node(intake->spool),
+	    m->envelope.mno, spool_id_key(intake->spool));
+	report->compose(
+	    report->arg, span_of(msgid_format(&m->envelope.id, id)), &text);
+	intake_body(m, buf_span(&text));
+	buf_done(&text);
+	content_end(m);
+	if (m->refusal.code != 0) {
+		message_free(m);
+		return -EIO;
+	}
+	add_message(m, txn);
+	*ret_m = m;
+	return 0;
+}
+
+struct report_batch {
+	size_t count;
+	struct intake_message *messages[];
+};
+
+static void
+reports_committed(void *arg, int result)
+{
+	struct report_batch *batch = arg;
+
+	for (size_t i = 0; i < batch->count; i++) {
+		if (result == 0)
+			tell_dispatchers(batch->messages[i]);
+		message_free(batch->messages[i]);
+	}
+	mem_free(batch);
+}
+
+void
+intake_submit(struct intake *intake, struct spool_txn **txn,
+    struct intake_message **reports, size_t count)
+{
+	struct report_batch *batch;
+
+	(void)intake;
+	if (count == 0) {
+		spool_txn_submit(txn, NULL, NULL);
+		return;
+	}
+	batch = mem_zalloc(sizeof(*batch) + count * sizeof(reports[0]));
+	batch->count = count;
+	for (size_t i = 0; i < count; i++)
+		batch->messages[i] = reports[i];
+	spool_txn_submit(txn, reports_committed, batch);
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "intake/intake.h"
+
+#include "base/bug.h"
+#include "base/mem.h"
+#include "intake/internal.h"
+#include "os/clock.h"
+
+struct intake *
+intake_new(const struct intake_options *options)
+{
+	struct intake *intake = MEM_NEW(struct intake);
+
+	intake->spool = options->spool;
+	intake->directory = options->directory;
+	intake->on_accepted = options->on_accepted;
+	intake->arg = options->arg;
+	intake->config = config_ref(options->config);
+	pthread_mutex_init(&intake->lock, NULL);
+	return intake;
+}
+
+void
+intake_free(struct intake **intake)
+{
+	if (*intake == NULL)
+		return;
+	config_unref(&(*intake)->config);
+	pthread_mutex_destroy(&(*intake)->lock);
+	mem_free(*intake);
+	*intake = NULL;
+}
+
+void
+intake_set_config(struct intake *intake, struct config *config)
+{
+	struct config *old;
+
+	pthread_mutex_lock(&intake->lock);
+	old = intake->config;
+	intake->config = config_ref(config);
+	pthread_mutex_unlock(&intake->lock);
+	config_unref(&old);
+}
+
+struct intake_message *
+message_new(struct intake *intake, const struct intake_client *client)
+{
+	struct intake_message *m = MEM_NEW(struct intake_message);
+
+	m->intake = intake;
+	m->arena = arena_new();
+	m->client = *client;
+	pthread_mutex_lock(&intake->lock);
+	m->config = config_ref(intake->config);
+	pthread_mutex_unlock(&intake->lock);
+	m->now_us = clock_wall_us();
+	m->envelope.accepted_us = m->now_us;
+	return m;
+}
+
+void
+message_free(struct intake_message *m)
+{
+	spool_draft_free(&m->draft);
+	map_free(&m->seen, NULL);
+	mem_free(m->rcpts);
+	buf_done(&m->header);
+	buf_done(&m->prefix);
+	arena_free(&m->arena);
+	config_unref(&m->config);
+	mem_free(m);
+}
+
+void
+message_refuse(struct intake_message *m, const struct reply *reply)
+{
+	if (m->refusal.code == 0)
+		m->refusal = *reply;
+	spool_draft_free(&m->draft);
+}
+
+/* ---- MAIL ------------------------------------------------------------------ */
+
+/* For whom the message is: by credential, else as the client says, else the
+ * default tenant. False with the answer when that is no longer allowed. */
+static bool
+find_tenant(struct intake_message *m, struct reply *ret_reply)
+{
+	struct directory_snapshot *s = directory_snapshot(m->intake->directory);
+	uint32_t tenant_id = m->client.tenant, stream_id = m->client.stream;
+	bool allowed = true;
+
+	if (m->client.credential != 0) {
+		const struct directory_credential *c =
+		    directory_find_credential(s, m->client.user);
+
+		allowed =
+		    c != NULL && !c->revoked && c->id == m->client.credential;
+		tenant_id = allowed ? c->tenant : 0;
+		stream_id = allowed ? c->stream : 0;
+	}
+	if (tenant_id == 0)
+		tenant_id = DIRECTORY_DEFAULT_TENANT;
+	const struct directory_tenant *tenant = directory_tenant(s, tenant_id);
+	const struct directory_stream *stream =
+	    stream_id != 0
+		? directory_stream(s, stream_id)
+		: directory_find_stream(s, tenant_id, SPAN("transactional"));
+
+	if (!allowed || tenant == NULL || !tenant->enabled || stream == NULL) {
+		*ret_reply = REPLY(535, 5, 7, 8,
+		    "this credential or its tenant is no longer valid: ask "
+		    "the administrator for a new credential");
+		directory_snapshot_unref(&s);
+		return false;
+	}
+	m->envelope.tenant = tenant->id;
+	m->envelope.stream = stream->id;
+	m->envelope.class =
+	    stream->class == DIRECTORY_BULK ? SPOOL_BULK : SPOOL_TRANSACTIONAL;
+	m->envelope.expire_us =
+	    m->now_us + (stream->expire_us != 0 ? stream->expire_us
+						: m->config->retry.expire_us);
+	m->tenant_name = arena_dup(m->arena, span_of(tenant->name));
+	m->stream_name = arena_dup(m->arena, span_of(stream->name));
+	directory_snapshot_unref(&s);
+	return true;
+}
+
+static bool
+has_space(const struct intake_message *m, struct reply *ret_reply)
+{
+	switch (spool_space(m->intake->spool)) {
+	case SPOOL_SPACE_OK:
+		return true;
+	case SPOOL_SPACE_LOW:
+		if (m->envelope.class != SPOOL_BULK)
+			return true;
+		*ret_reply = REPLY(452, 4, 3, 1,
+		    "disk space is low: bulk mail is not taken now, try "
+		    "again later");
+		return false;
+	case SPOOL_SPACE_FULL:
+		*ret_reply =
+		    REPLY(452, 4, 3, 1, "out of disk space: try again later");
+		return false;
+	case SPOOL_FAILED:
+		*ret_reply = REPLY(451, 4, 3, 0,
+		    "the queue cannot be written: the administrator must "
+		    "look at the disk, try again later");
+		return false;
+	}
+	UNREACHABLE("spool_space has no other value");
+}
+
+struct intake_message *
+intake_mail(struct intake *intake, const struct intake_client *client,
+    const struct smtp_mail *mail, struct reply *ret_reply)
+{
+	struct intake_message *m = message_new(intake, client);
+
+	if (client->origin == INTAKE_SUBMISSION && client->credential == 0 &&
+	    !client->trusted) {
+		*ret_reply = REPLY(530, 5, 7, 0,
+		    "authentication required: log in before sending");
+		message_free(m);
+		return NULL;
+	}
+	if (!find_tenant(m, ret_reply) || !has_space(m, ret_reply)) {
+		message_free(m);
+		return NULL;
+	}
+	m->envelope.sender = arena_dup(m->arena, mail->sender.text);
+	m->envelope.envid = arena_dup(m->arena, mail->envid);
+	m->envelope.ret = (uint8_t)mail->ret;
+	m->utf8_asked = mail->utf8;
+	if (mail->sender.needs_utf8)
+		m->envelope.flags |= SPOOL_UTF8;
+	m->binary = mail->body == SMTP_BODY_BINARYMIME;
+	if (m->binary)
+		m->envelope.flags |= SPOOL_BINARY;
+	*ret_reply = REPLY(250, 2, 1, 0, "sender ok");
+	return m;
+}
+
+/* ---- RCPT ------------------------------------------------------------------ */
+
+static bool
+may_relay(const struct intake_message *m)
+{
+	return m->client.origin != INTAKE_MX;
+}
+
+/* RFC 5321 §4.5.1: "postmaster" without a domain is always deliverable: it
+ * becomes the configured postmaster's address. */
+static struct span
+recipient_address(struct intake_message *m, const struct smtp_rcpt *rcpt)
+{
+	if (rcpt->recipient.domain.len > 0)
+		return rcpt->recipient.text;
+	return span_of(m->config->reports.postmaster);
+}
+
+static void
+add_recipient(
+    struct intake_message *m, struct span address, const struct smtp_rcpt *rcpt)
+{
+	uint32_t count = m->envelope.rcpt_count;
+
+	if (count == m->rcpt_capacity) {
+		m->rcpt_capacity = count == 0 ? 1 : count * 4;
+		m->rcpts =
+		    mem_resize(m->rcpts, m->rcpt_capacity, sizeof(*m->rcpts));
+	}
+	m->rcpts[count] = (struct spool_rcpt){
+		.address = arena_dup(m->arena, address),
+		.orcpt = arena_dup(m->arena, rcpt->orcpt),
+		.notify = rcpt->notify,
+	};
+	m->envelope.rcpt_count++;
+	if (rcpt->recipient.needs_utf8)
+		m->envelope.flags |= SPOOL_UTF8;
+}
+
+/* Remembers address; true when it was there already. The first recipient is
+ * only entered into the map when a second one comes. */
+static bool
+is_repeated(struct intake_message *m, struct span address)
+{
+	if (m->envelope.rcpt_count == 0)
+		return false;
+	if (m->seen == NULL) {
+		m->seen = map_new();
+		map_put(m->seen, m->rcpts[0].address, m);
+	}
+	return map_put(m->seen, address, m) != NULL;
+}
+
+void
+intake_rcpt(struct intake_message *m, const struct smtp_rcpt *rcpt,
+    struct reply *ret_reply)
+{
+	struct span address = recipient_address(m, rcpt);
+	const struct config_route *route =
+	    config_route_for(m->config, address_domain_of(address));
+	bool is_postmaster = rcpt->recipient.domain.len == 0;
+
+	if (!may_relay(m) && !is_postmaster && !config_route_is_local(route)) {
+		*ret_reply = REPLY(550, 5, 7, 1,
+		    "relaying denied: this server takes mail for its own "
+		    "domains only; to send through it use the submission "
+		    "port and log in");
+		return;
+	}
+	if (m->envelope.rcpt_count >= m->config->limits.recipients) {
+		*ret_reply = REPLY(452, 4, 5, 3,
+		    "too many recipients: send the rest in another message");
+		return;
+	}
+	if (!is_repeated(m, address))
+		add_recipient(m, address, rcpt);
+	*ret_reply = REPLY(250, 2, 1, 5, "recipient ok");
+}
+
+uint32_t
+intake_recipients(const struct intake_message *m)
+{
+	return m->envelope.rcpt_count;
+}
+
+void
+intake_abort(struct intake_message **m)
+{
+	if (*m != NULL)
+		message_free(*m);
+	*m = NULL;
+}
+
+bool
+intake_sender_wants(
+    const struct spool_envelope *envelope, uint32_t rcpt, enum smtp_notify what)
+{
+	uint8_t notify = envelope->rcpts[rcpt].notify;
+
+	if (envelope->sender.len == 0 ||
+	    (envelope->flags & SPOOL_REPORT_MAIL) != 0)
+		return false;
+	if (notify == SMTP_NOTIFY_UNSET)
+		notify = SMTP_NOTIFY_FAILURE | SMTP_NOTIFY_DELAY;
+	return (notify & what) != 0;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* How a message grows between MAIL and its commit; private to intake. */
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/map.h"
+#include "intake/intake.h"
+#include "smtp/dots.h"
+
+#include <pthread.h>
+
+struct intake {
+	struct spool *spool;
+	struct directory *directory;
+	intake_accepted_fn *on_accepted;
+	void *arg;
+	pthread_mutex_t lock; /* guards config */
+	struct config *config;
+};
+
+struct intake_message {
+	struct intake *intake;
+	struct config *config; /* the one in force at MAIL */
+	struct arena *arena;
+	struct intake_client client;
+	struct span tenant_name, stream_name;
+	int64_t now_us; /* wall, at MAIL */
+
+	/* What the spool will be told. rcpts grows; the rest is set once. */
+	struct spool_envelope envelope;
+	struct spool_rcpt *rcpts;
+	uint32_t rcpt_capacity;
+	struct map *seen; /* recipients, from the second on */
+	bool utf8_asked; /* MAIL said SMTPUTF8 */
+	bool binary;
+
+	/* Content. While the header section is incomplete it gathers in
+	 * `header`; then the draft gets it, edited, and all that follows. */
+	struct buf header;
+	size_t header_scanned;
+	bool header_done;
+	struct buf prefix;
+	struct spool_draft *draft;
+	struct dots dots;
+	char last[2]; /* octets of the draft, for the final CRLF */
+
+	/* A refusal decided before END; code 0: none. */
+	struct reply refusal;
+
+	/* Commit. */
+	struct intake_group *groups;
+	size_t group_count;
+	struct loop_item item;
+	struct loop *loop;
+	intake_done_fn *done;
+	void *done_arg;
+	struct reply reply; /* the answer to END */
+	bool detached;
+};
+
+struct intake_message *message_new(
+    struct intake *intake, const struct intake_client *client);
+void message_free(struct intake_message *m);
+
+/* content.c: the final dot has come: what is left is settled, the prefix and
+ * flags of the envelope are complete. */
+void content_end(struct intake_message *m);
+
+/* Refuses the message, once: the first reason stands. */
+void message_refuse(struct intake_message *m, const struct reply *reply);
