@@ -3,185 +3,313 @@
 
 /*
  * Who goes next, where, and when again. Pure: no clock (time is an argument,
- * monotonic), no I/O, no globals; one scheduler belongs to one thread.
+ * monotonic, never going back), no I/O, no globals; one scheduler belongs to
+ * one thread. Callbacks given to it must not call into it.
  *
  * A delivery (a run of one message's recipients at one domain) waits in the
- * queue of its tenant, stream and domain. A queue has one FIFO of fresh mail
- * and one FIFO per retry level; a level has one delay, so appending keeps it
- * sorted and every operation is O(1). Queues hold timers, deliveries never.
+ * queue of its tenant, stream, class and domain. Queues whose mail goes to the
+ * same place hang under one site, which counts connections. Within a site:
+ * transactional before reports before bulk (who waits keeps 1 turn in 20),
+ * tenants in turn by recipients, their queues in turn, three fresh for one
+ * retry. Every operation on a delivery is O(1), whatever the backlog; what an
+ * operator does costs by queues (README.md tells how).
  *
- * Queues whose mail goes to the same place hang under one site, which counts
- * connections. The driver asks in turn: schedule_next_want tells what it should
- * do (resolve a queue's domain, open a connection to a site, warn, expire);
- * a connection with room calls schedule_take. Within a site: transactional
- * before reports before bulk (bulk keeps a small share, so that it cannot
- * starve), tenants in turn, their queues in turn, three fresh for one retry.
- *
- * A site that keeps failing is parked: its queues are unlinked and cost
- * nothing; one probe tries again after a growing pause.
+ * A site that cannot be reached is parked: its queues are unlinked and cost
+ * nothing; one probe tries again after a growing pause. Expiry and delay
+ * warnings come in time for all waiting mail: held, parked or unresolved.
  *
  * Why pull and not push: ready work is taken by a free connection at the last
  * moment, so there is no second queue whose order could be wrong.
+ *
+ * The driver's part:
+ *
+ *   schedule_add          for each recovered or new delivery
+ *   schedule_next_want    until SCHEDULE_IDLE; then sleep to
+ *                         schedule_next_time or any event of its own
+ *     RESOLVE -> schedule_set_site | schedule_resolve_failed
+ *     CONNECT -> schedule_connecting at once, then
+ *                  schedule_connected, then schedule_take …
+ *                | schedule_site_failed, schedule_disconnected(failed)
+ *     WAKE    -> schedule_take on .connection at once
+ *     WARN, EXPIRE -> a report
+ *   schedule_take         true: deliver; each recipient ends in exactly one of
+ *                         schedule_done, _defer, _return; then take again
+ *                         false: the connection is idle: WAKE may name it
+ *   schedule_disconnected whenever a connection is gone, in any state
+ *
+ * After anything but next_want itself, new wants may stand: ask again.
  */
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "base/error.h"
+#include "base/list.h"
 #include "base/span.h"
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 struct schedule;
-struct schedule_queue; /* opaque; stable while non-empty or referenced */
+/* Good while it has mail, waiting or taken, while its site is being looked up,
+ * and otherwise until the next call of schedule_next_want. */
+struct schedule_queue;
+/* Good while a queue or a connection belongs to it. */
 struct schedule_site;
 
-enum schedule_class { SCHEDULE_TRANSACTIONAL, SCHEDULE_REPORT, SCHEDULE_BULK, SCHEDULE_CLASSES };
+enum schedule_class {
+	SCHEDULE_TRANSACTIONAL,
+	SCHEDULE_REPORT,
+	SCHEDULE_BULK,
+	SCHEDULE_CLASSES,
+};
 
 #define SCHEDULE_LEVELS 16
 
 struct schedule_policy {
-	int64_t delay_us[SCHEDULE_LEVELS]; /* the last one in use repeats */
-	uint32_t delay_count;
-	uint32_t jitter_percent;
-	uint32_t site_connections;   /* most at one site */
-	uint32_t reserved_connections; /* of those, never for bulk */
-	int64_t probe_first_us, probe_max_us; /* parked sites: 30 s … 30 min */
-	uint32_t fail_limit;         /* connections failed in a row before parking */
+	/* After the n-th counted failure; the last one in use repeats. */
+	int64_t delay_us[SCHEDULE_LEVELS];
+	uint32_t delay_count; /* 1 … SCHEDULE_LEVELS */
+	uint32_t jitter_percent; /* 0 … 50 */
+	uint32_t site_connections; /* most at one site; at least 1 */
+	uint32_t reserved_connections; /* of those, never for bulk; one is
+					  always left to bulk */
+	uint32_t connections; /* most at all sites together; 0: any */
+	uint32_t lookups; /* most RESOLVE unanswered at once; 0: 256 */
+	/* Parked sites: the pause between probes, doubling. */
+	int64_t probe_first_us, probe_max_us;
+	/* Connections that failed in a row before a site is parked; 0: 1. */
+	uint32_t fail_limit;
 };
 
 struct schedule_delivery {
 	uint64_t mno;
-	uint32_t rcpt_first, rcpt_count;
+	uint32_t rcpt_first, rcpt_count; /* < 2^24 each; count at least 1 */
 	uint8_t attempts;
-	bool warned;          /* no delay warning (any more) */
-	int64_t due_us;       /* monotonic; <= now: fresh or due at once */
-	int64_t warn_us;      /* monotonic; TIME_NEVER: no warning wanted */
-	int64_t expire_us;    /* monotonic */
+	bool warned; /* no delay warning (any more): same as warn_us NEVER */
+	/* Monotonic; kept in steps of 66 ms, rounded up. */
+	int64_t due_us; /* <= now: fresh, or due at once */
+	int64_t warn_us; /* TIME_NEVER: no warning wanted */
+	int64_t expire_us; /* TIME_NEVER: never */
 };
 
 struct schedule_key {
 	uint32_t tenant, stream;
 	enum schedule_class class;
-	struct span domain;
+	struct span domain; /* lower case; any text, "" included */
 };
 
-struct schedule *schedule_new(const struct schedule_policy *policy, uint64_t seed);
+/* The policy is copied. The seed makes the jitter. */
+struct schedule *schedule_new(
+    const struct schedule_policy *policy, uint64_t seed);
+/* No site owner is left behind: schedule_on_site_free is called for each. */
 void schedule_free(struct schedule **s);
 /* A reload: applies to every decision from now on. */
-void schedule_set_policy(struct schedule *s, const struct schedule_policy *policy);
+void schedule_set_policy(
+    struct schedule *s, const struct schedule_policy *policy);
 
-/* A new, or recovered, delivery. */
-void schedule_add(struct schedule *s, const struct schedule_key *key, const struct schedule_delivery *d, int64_t now_us);
+/* A new, or recovered, delivery, in any order. attempts > 0 or due_us > now:
+ * not fresh. */
+void schedule_add(struct schedule *s, const struct schedule_key *key,
+    const struct schedule_delivery *d, int64_t now_us);
 
 /* ---- what the driver should do ------------------------------------------- */
 
+/* One per connection to a site, a member of the driver's own structure. All of
+ * it is the scheduler's; LIST_ENTRY leads from it to its owner. */
+struct schedule_connection {
+	struct schedule_site *site; /* NULL when not in use */
+	struct list link;
+	uint8_t state;
+	bool is_reserved;
+};
+
 enum schedule_want_type {
-	SCHEDULE_IDLE,    /* nothing until schedule_next_time */
-	SCHEDULE_RESOLVE, /* find .queue's site; then schedule_set_site or
-			     schedule_resolve_failed. Not asked again meanwhile */
-	SCHEDULE_CONNECT, /* open a connection to .site; then schedule_connected,
-			     _disconnected. Counted as open from now on */
-	SCHEDULE_WARN,    /* .delivery of .queue has waited long: a delay warning
-			     is due. Stays queued; not asked again */
-	SCHEDULE_EXPIRE,  /* .delivery of .queue is past its time: taken out */
+	/* Nothing before schedule_next_time. */
+	SCHEDULE_IDLE,
+	/* Find .queue's site; then schedule_set_site or
+	 * schedule_resolve_failed. Not asked again meanwhile. */
+	SCHEDULE_RESOLVE,
+	/* Open a connection to .site: call schedule_connecting before the next
+	 * schedule_next_want. */
+	SCHEDULE_CONNECT,
+	/* .connection was idle, there is work: call schedule_take on it (or
+	 * schedule_disconnected). */
+	SCHEDULE_WAKE,
+	/* .delivery of .queue has waited long: a delay warning is due. It stays
+	 * queued; not asked again. */
+	SCHEDULE_WARN,
+	/* .delivery of .queue is past its time: it has been taken out for good,
+	 * nothing must be given back. */
+	SCHEDULE_EXPIRE,
 };
 
 struct schedule_want {
 	enum schedule_want_type type;
 	struct schedule_queue *queue;
 	struct schedule_site *site;
+	struct schedule_connection *connection;
 	struct schedule_delivery delivery;
 };
 
-/* Call until SCHEDULE_IDLE; bounded work each. */
-enum schedule_want_type schedule_next_want(struct schedule *s, int64_t now_us, struct schedule_want *ret_want);
-/* Monotonic time at which the next want may arise; TIME_NEVER. */
+/* Call until SCHEDULE_IDLE; bounded work each. Wants that let mail flow come
+ * before reports, so a driver may stop early and come back. */
+enum schedule_want_type schedule_next_want(
+    struct schedule *s, int64_t now_us, struct schedule_want *ret_want);
+/* Monotonic time at which the next want may arise, in the past when one does
+ * now; TIME_NEVER. */
 int64_t schedule_next_time(const struct schedule *s);
 
-/* The queue's mail goes to the site of this name (any string that names the
- * place: "mx example.com", "lmtp unix:/run/x"), valid until a time. `owner` is
- * kept with the site for the driver; when the site exists the old owner is
- * handed back in *ret_old_owner for the driver to free or keep. */
-struct schedule_site *schedule_set_site(struct schedule *s, struct schedule_queue *queue, struct span site_name, int64_t valid_until_us);
+/* ---- sites ---------------------------------------------------------------- */
+
+/* Answers RESOLVE: the queue's mail goes to the site of this name (any string
+ * that names the place: "mx example.com", "lmtp unix:/run/x") until a time,
+ * when RESOLVE is asked again. The site is made when there is none; its owner
+ * is NULL then: give it one. May be called unasked, to move a queue. The site
+ * that the queue had before may be freed in this call. */
+struct schedule_site *schedule_set_site(struct schedule *s,
+    struct schedule_queue *queue, struct span site_name,
+    int64_t valid_until_us);
+/* What the driver keeps with a site (hosts, addresses). */
 void *schedule_site_owner(const struct schedule_site *site);
 void schedule_site_set_owner(struct schedule_site *site, void *owner);
-/* Called before a site that has no queues and no connections is forgotten. */
+/* fn(owner) is called before a site without queues and connections is freed,
+ * for owners that are not NULL. */
 void schedule_on_site_free(struct schedule *s, void (*fn)(void *owner));
 struct span schedule_site_name(const struct schedule_site *site);
 
-/* The domain cannot be resolved now: every delivery that is due is deferred as
- * a failed attempt would be. The driver is given each through fn, in order to
- * record it; with `permanent` each is taken out instead. */
-typedef void schedule_delivery_fn(void *arg, struct schedule_queue *queue, const struct schedule_delivery *d);
-void schedule_resolve_failed(struct schedule *s, struct schedule_queue *queue, bool permanent, int64_t now_us, schedule_delivery_fn *fn, void *arg);
+typedef void schedule_delivery_fn(
+    void *arg, struct schedule_queue *queue, const struct schedule_delivery *d);
 
-/* The next delivery for an open, idle connection, or false: none now. It is
- * out of the queues until schedule_done. `reserved` connections get no bulk. */
-bool schedule_take(struct schedule *s, struct schedule_site *site, int64_t now_us, struct schedule_queue **ret_queue, struct schedule_delivery *ret_delivery);
-/* A part of what was taken has found its end (delivered, bounced…). */
-void schedule_done(struct schedule *s, struct schedule_queue *queue, uint32_t rcpt_count);
-/* A part of what was taken must be tried again; gives the time (monotonic) and
- * the attempts to record. `counts` false: the site failed before the mail was
- * spoken of, the attempt is not the message's. min_delay_us: 0, or a hint. */
-struct schedule_delivery schedule_defer(struct schedule *s, struct schedule_queue *queue, const struct schedule_delivery *d, bool counts, int64_t min_delay_us, int64_t now_us);
-/* Gives back untouched: goes to the front (a connection died before use). */
-void schedule_return(struct schedule *s, struct schedule_queue *queue, const struct schedule_delivery *d, int64_t now_us);
+/* Answers RESOLVE. Not `permanent`: the queue pauses by the retry schedule, in
+ * step with its failures in a row. Only the first in line is deferred (as a
+ * counted attempt) and told through fn, to be recorded: a deferral per message
+ * and pause would cost by the backlog and say nothing new. The rest stays as
+ * it is, and expires if this goes on. Permanent: each delivery that is due is
+ * taken out and told; those that wait for a retry see it when they are due. */
+void schedule_resolve_failed(struct schedule *s, struct schedule_queue *queue,
+    bool permanent, int64_t now_us, schedule_delivery_fn *fn, void *arg);
 
-/* A connection that SCHEDULE_CONNECT asked for is usable: the site is well. */
-void schedule_connected(struct schedule *s, struct schedule_site *site, int64_t now_us);
-/* It ended. failed: it could not be opened or was refused at the greeting. */
-void schedule_disconnected(struct schedule *s, struct schedule_site *site, bool failed, int64_t now_us);
-/* The site is unreachable for now (all hosts refused): each due delivery is
- * deferred as a site failure and told through fn; then the site is parked. */
-void schedule_site_failed(struct schedule *s, struct schedule_site *site, int64_t now_us, schedule_delivery_fn *fn, void *arg);
+/* ---- connections ---------------------------------------------------------- */
 
-/* ---- operators ------------------------------------------------------------ */
+/* Answers CONNECT: this is the connection being opened. Counts at once. */
+void schedule_connecting(struct schedule *s, struct schedule_site *site,
+    struct schedule_connection *c);
+/* It is usable (after greeting, EHLO and TLS): the site is well; a parked one
+ * is linked again. Follow with schedule_take. */
+void schedule_connected(
+    struct schedule *s, struct schedule_connection *c, int64_t now_us);
+/* The next delivery for a connection that is usable and has nothing to do. It
+ * is out of the queues until its recipients are given back. False: none now;
+ * the connection is idle until a WAKE names it. A delivery may be past its
+ * time: it then has its last attempt. */
+bool schedule_take(struct schedule *s, struct schedule_connection *c,
+    int64_t now_us, struct schedule_queue **ret_queue,
+    struct schedule_delivery *ret_delivery);
+/* Call before schedule_disconnected(failed) to make it felt: when no other
+ * connection to the site is usable, the one delivery that the connection would
+ * have taken is deferred, not counted, and told through fn, to be recorded. All
+ * others stay as they are. False: nobody was deferred. */
+bool schedule_site_failed(struct schedule *s, struct schedule_site *site,
+    int64_t now_us, schedule_delivery_fn *fn, void *arg);
+/* The connection is gone, whatever its state; give back first what it had
+ * taken. failed: it never became usable (could not be opened, or was refused
+ * at greeting, EHLO or TLS). With enough failures in a row the site is parked;
+ * while other connections are usable, it is only spared new ones for a time.
+ * The site may be freed in this call. */
+void schedule_disconnected(struct schedule *s, struct schedule_connection *c,
+    bool failed, int64_t now_us);
+
+/* ---- giving back what was taken -------------------------------------------- */
+
+/* So many recipients have found their end (delivered, bounced…). */
+void schedule_done(
+    struct schedule *s, struct schedule_queue *queue, uint32_t rcpt_count);
+/* A part of what was taken (same mno, a sub-range of recipients) must be tried
+ * again; returns it with the time and the attempts to record. `counts` false:
+ * the site failed before the mail was spoken of, the attempt is not the
+ * message's. min_delay_us: 0, or a wish of the other side (greylisting), which
+ * is granted up to the longest delay. */
+struct schedule_delivery schedule_defer(struct schedule *s,
+    struct schedule_queue *queue, const struct schedule_delivery *d,
+    bool counts, int64_t min_delay_us, int64_t now_us);
+/* Gives back untouched, to the front. Only when a connection that had been of
+ * use before ended before the mail was spoken of; a new connection that dies
+ * at its first mail defers, or this would go round without end. */
+void schedule_return(struct schedule *s, struct schedule_queue *queue,
+    const struct schedule_delivery *d, int64_t now_us);
+
+/* ---- operators ------------------------------------------------------------- */
 
 struct schedule_selector {
 	uint32_t tenant, stream; /* 0: any */
-	struct span domain;      /* empty: any; "*.example.com" */
+	struct span domain; /* empty or "*": any; "*.example.com" */
 };
 
 /* Held queues keep their mail; expiry still counts. Also holds queues that
- * come into being later. Returns the number of queues matched now. */
-size_t schedule_hold(struct schedule *s, const struct schedule_selector *sel, struct span reason);
-size_t schedule_release(struct schedule *s, const struct schedule_selector *sel, int64_t now_us);
-/* Everything waiting becomes due now; parked sites are tried at once. Returns
- * the number of deliveries. */
-size_t schedule_retry(struct schedule *s, const struct schedule_selector *sel, int64_t now_us);
+ * come into being later: of all holds and releases that match a queue the
+ * latest decides. Returns the number of queues matched now. */
+size_t schedule_hold(struct schedule *s, const struct schedule_selector *sel,
+    struct span reason);
+size_t schedule_release(
+    struct schedule *s, const struct schedule_selector *sel, int64_t now_us);
+/* Everything waiting becomes due now; pauses end, parked sites are tried at
+ * once. Held queues stay held. Returns the number of deliveries. */
+size_t schedule_retry(
+    struct schedule *s, const struct schedule_selector *sel, int64_t now_us);
 /* Takes everything waiting out, telling each through fn. What is on a
  * connection at this moment is not touched. Returns the number. */
-size_t schedule_remove(struct schedule *s, const struct schedule_selector *sel, schedule_delivery_fn *fn, void *arg);
-/* The same for one message (linear in the queues that match). */
-size_t schedule_remove_message(struct schedule *s, uint64_t mno, schedule_delivery_fn *fn, void *arg);
+size_t schedule_remove(struct schedule *s, const struct schedule_selector *sel,
+    schedule_delivery_fn *fn, void *arg);
+/* The same for one message; linear in all that waits, about 10 ns each. */
+size_t schedule_remove_message(
+    struct schedule *s, uint64_t mno, schedule_delivery_fn *fn, void *arg);
 size_t schedule_retry_message(struct schedule *s, uint64_t mno, int64_t now_us);
 
-/* ---- looking --------------------------------------------------------------- */
+/* ---- looking ---------------------------------------------------------------- */
 
 struct schedule_queue_facts {
 	struct schedule_key key;
-	struct span site;       /* name, or empty: not known yet */
-	uint64_t fresh, retry, in_flight; /* deliveries */
-	int64_t next_due_us, oldest_expire_us;
-	bool held, parked;
+	struct span site; /* name, or empty: not known yet */
+	uint64_t fresh, retry; /* deliveries waiting */
+	uint64_t recipients; /* of those */
+	uint64_t in_flight; /* recipients taken and not given back */
+	/* When something goes next, if it can: <= now when mail is ready,
+	 * TIME_NEVER without any or when held. */
+	int64_t next_due_us;
+	int64_t oldest_expire_us; /* of the first in each list; TIME_NEVER */
+	bool held, parked; /* parked: the site, or the queue's look-up */
 	struct span hold_reason;
-	struct span last_reply; /* the latest deferral's text */
-	uint32_t site_connections;
+	struct span last_reply; /* queue's or, later, site's; or empty */
+	uint32_t site_connections; /* open or being opened */
 	uint32_t site_limit;
 };
 
-void schedule_queue_facts(const struct schedule *s, const struct schedule_queue *queue, struct schedule_queue_facts *ret_facts);
+void schedule_queue_facts(const struct schedule *s,
+    const struct schedule_queue *queue, struct schedule_queue_facts *ret_facts);
 struct schedule_key schedule_queue_key(const struct schedule_queue *queue);
-/* Kept (cut to 500 octets) for queue show. */
-void schedule_queue_set_last_reply(struct schedule_queue *queue, struct span text);
-typedef void schedule_queue_fn(void *arg, const struct schedule_queue_facts *facts);
-void schedule_each_queue(const struct schedule *s, const struct schedule_selector *sel, schedule_queue_fn *fn, void *arg);
-/* Waiting deliveries of matching queues, in order of going, at most `limit`. */
-size_t schedule_each_delivery(const struct schedule *s, const struct schedule_selector *sel, size_t limit, schedule_delivery_fn *fn, void *arg);
+/* Kept (cut to 500 octets) for queue show and the report at expiry. A site's
+ * text stands for all its queues until they have a later one. */
+void schedule_queue_set_last_reply(
+    struct schedule_queue *queue, struct span text);
+void schedule_site_set_last_reply(struct schedule_site *site, struct span text);
+struct span schedule_queue_last_reply(const struct schedule_queue *queue);
+typedef void schedule_queue_fn(
+    void *arg, const struct schedule_queue_facts *facts);
+/* Queues without mail (kept for a minute) are left out. */
+void schedule_each_queue(const struct schedule *s,
+    const struct schedule_selector *sel, schedule_queue_fn *fn, void *arg);
+/* Waiting deliveries of matching queues, roughly in order of going, at most
+ * `limit`. Returns the number told. */
+size_t schedule_each_delivery(const struct schedule *s,
+    const struct schedule_selector *sel, size_t limit, schedule_delivery_fn *fn,
+    void *arg);
 
 struct schedule_stats {
 	uint64_t queues, sites, sites_parked;
-	uint64_t deliveries, recipients; /* waiting and in flight */
-	uint64_t in_flight;
+	uint64_t connections;
+	uint64_t deliveries; /* waiting */
+	uint64_t recipients; /* waiting and in flight */
+	uint64_t in_flight; /* recipients taken and not given back */
 	uint64_t bytes; /* memory of deliveries and queues */
 };
+
 void schedule_stats(const struct schedule *s, struct schedule_stats *ret_stats);
