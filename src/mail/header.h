@@ -9,17 +9,17 @@
  * byte-identical.
  */
 
-#include <stdbool.h>
-
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/error.h"
 
+#include <stdbool.h>
+
 struct header_field {
-	struct span name;  /* without colon */
+	struct span name; /* without colon */
 	struct span value; /* after the colon, folding and leading space kept,
 			      without the last CRLF */
-	struct span raw;   /* the whole field with its CRLF */
+	struct span raw; /* the whole field with its CRLF */
 };
 
 /* Takes the next field off *rest. 1 for a field; 0 at the end of the section,
@@ -38,11 +38,11 @@ struct header_facts {
 	size_t received_count;
 	size_t from_count, date_count, message_id_count, subject_count;
 	size_t bcc_count, return_path_count, sender_count;
-	struct span from;       /* first one's value */
+	struct span from; /* first one's value */
 	struct span message_id; /* first one's value, trimmed */
-	struct span subject;    /* first one's raw value */
-	bool auto_submitted;    /* RFC 3834: present and not "no" */
-	bool has_8bit;          /* raw bytes above 127 in the header */
+	struct span subject; /* first one's raw value */
+	bool auto_submitted; /* RFC 3834: present and not "no" */
+	bool has_8bit; /* raw bytes above 127 in the header */
 	struct span first_bad_line; /* a line that is no field, or empty */
 };
 
@@ -50,9 +50,11 @@ void header_inspect(struct span section, struct header_facts *ret_facts);
 
 /* Copies section to *out without the named fields (NULL-terminated list, in
  * any case). */
-void header_copy_without(struct span section, const char *const *names, struct buf *out);
+void header_copy_without(
+    struct span section, const char *const *names, struct buf *out);
 
 /* The mailboxes' domains of a From field's value: counts the mailboxes and
  * gives the addr-spec of the first (RFC 5322 §3.4; comments, quoted strings,
  * groups understood). ERR_SYNTAX when it cannot be read. */
-MUST_CHECK int header_from_address(struct span value, struct arena *arena, size_t *ret_count, struct span *ret_first);
+MUST_CHECK int header_from_address(struct span value, struct arena *arena,
+    size_t *ret_count, struct span *ret_first);
