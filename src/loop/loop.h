@@ -11,10 +11,10 @@
  * watch that is gone are dropped.
  */
 
+#include "base/error.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-
-#include "base/error.h"
 
 struct loop;
 struct loop_watch;
@@ -31,14 +31,14 @@ typedef void loop_item_fn(struct loop_item *item);
 struct loop_watch {
 	loop_ready_fn *on_ready;
 	int fd;
-	unsigned events;  /* asked for; 0 keeps the watch but silent */
+	unsigned events; /* asked for; 0 keeps the watch but silent */
 	struct loop *loop; /* NULL while not watched */
-	uint32_t slot;     /* the loop's own */
+	uint32_t slot; /* the loop's own */
 };
 
 struct loop_timer {
 	loop_timer_fn *on_time;
-	int64_t due_us;  /* monotonic */
+	int64_t due_us; /* monotonic */
 	struct loop *loop; /* NULL while not set */
 	uint32_t position; /* the loop's own */
 };
@@ -64,13 +64,15 @@ int64_t loop_wall_us(const struct loop *loop);
 /* When the last turn began, readable by a watchdog in another thread. */
 int64_t loop_last_turn_us(const struct loop *loop);
 
-MUST_CHECK int loop_watch_fd(struct loop *loop, struct loop_watch *watch, int fd, unsigned events);
+MUST_CHECK int loop_watch_fd(
+    struct loop *loop, struct loop_watch *watch, int fd, unsigned events);
 /* Changes the events asked for; free of system calls when unchanged. */
 void loop_watch_events(struct loop_watch *watch, unsigned events);
 void loop_unwatch(struct loop_watch *watch); /* harmless when not watched */
 
 /* Sets or moves. Equal times fire in the order they were set. */
-void loop_timer_set(struct loop *loop, struct loop_timer *timer, int64_t due_us);
+void loop_timer_set(
+    struct loop *loop, struct loop_timer *timer, int64_t due_us);
 void loop_timer_clear(struct loop_timer *timer); /* harmless when not set */
 
 /* Any thread: runs item on the loop's thread, in the order posted by each
