@@ -16,23 +16,25 @@
 
 struct exporter;
 
-MUST_CHECK int exporter_start(struct spool *spool, const char *directory, struct exporter **ret_exporter, struct failure *ret_failure);
+MUST_CHECK int exporter_start(struct spool *spool, const char *directory,
+    struct exporter **ret_exporter, struct failure *ret_failure);
 void exporter_stop(struct exporter **exporter); /* exports what is durable */
 
 /* ---- looking events up -------------------------------------------------------- */
 
 struct event_query {
 	struct span message_id; /* empty: any */
-	struct span recipient;  /* exact, any case; empty: any */
-	struct span type;       /* name; empty: any */
-	struct span tenant;     /* empty: any */
+	struct span recipient; /* exact, any case; empty: any */
+	struct span type; /* name; empty: any */
+	struct span tenant; /* empty: any */
 	int64_t since_us, until_us; /* wall; 0: open */
-	size_t limit;           /* the newest ones; 0: all */
+	size_t limit; /* the newest ones; 0: all */
 };
 
 /* Appends matching lines, oldest first, and their number. Blocks on the disk;
  * reads only the days that can matter. */
-MUST_CHECK int events_find(const char *directory, const struct event_query *query, struct buf *out, size_t *ret_count);
+MUST_CHECK int events_find(const char *directory,
+    const struct event_query *query, struct buf *out, size_t *ret_count);
 
 /* Follows: appends lines that match and came since *cursor (zeroed: from now
  * on); returns their number without waiting. */
@@ -40,4 +42,7 @@ struct event_cursor {
 	char file[64];
 	uint64_t offset;
 };
-MUST_CHECK int events_follow(const char *directory, const struct event_query *query, struct event_cursor *cursor, struct buf *out);
+
+MUST_CHECK int events_follow(const char *directory,
+    const struct event_query *query, struct event_cursor *cursor,
+    struct buf *out);

@@ -17,9 +17,9 @@
 #include "mail/report.h"
 
 struct notice_recipient {
-	uint32_t rcpt;               /* index in the envelope */
+	uint32_t rcpt; /* index in the envelope */
 	enum report_action action;
-	struct span status;          /* "5.1.1" */
+	struct span status; /* "5.1.1" */
 	struct span remote_mta;
 	struct span diagnostic;
 	struct span reason;
@@ -40,6 +40,6 @@ struct notice {
 /* Adds the reports that are due to txn; *ret_count of them go into reports[]
  * for intake_submit. A report that cannot be made is an error: then nothing of
  * the transaction may be submitted. */
-MUST_CHECK int notice_add(const struct notice *n, struct spool_txn *txn, struct intake_message *reports[static NOTICE_REPORTS_MAX], size_t *ret_count);
-/* Would a delay warning for this recipient be sent at all? */
-bool notice_wants_delay(const struct spool_envelope *envelope, uint32_t rcpt);
+MUST_CHECK int notice_add(const struct notice *n, struct spool_txn *txn,
+    struct intake_message *reports[static NOTICE_REPORTS_MAX],
+    size_t *ret_count);

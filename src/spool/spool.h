@@ -147,7 +147,7 @@ struct spool_txn;
 
 struct spool_txn *spool_txn_new(struct spool *spool);
 void spool_txn_free(struct spool_txn **txn); /* not submitted after all */
-/* At most one message per transaction. Takes the draft. Everything else is
+/* Any number of messages per transaction. Takes the draft. Everything else is
  * serialised now: spans may go away afterwards. */
 void spool_txn_message(struct spool_txn *txn, const struct spool_envelope *envelope, struct spool_draft **draft);
 void spool_txn_outcome(struct spool_txn *txn, const struct spool_outcome *outcome);

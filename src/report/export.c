@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "report/export.h"
+
+#include "base/bug.h"
+#include "base/mem.h"
+#include "base/time.h"
+#include "log/log.h"
+#include "os/clock.h"
+#include "os/file.h"
+#include "report/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* How long events may wait for the sync that makes their export final. They
+ * are readable at once; only the spool's segments wait for it. */
+#define SYNC_INTERVAL_US US_PER_S
+#define FILE_BYTES_MAX (UINT64_C(1) << 30)
+#define RETRY_PAUSE_US (5 * US_PER_S)
+
+struct exporter {
+	struct spool *spool;
+	char *directory;
+	pthread_t thread;
+	atomic_bool stopping;
+	/* The thread's own. */
+	int fd;
+	char file[EVENTS_FILE_SIZE];
+	uint64_t length;
+	uint64_t lsn; /* exported up to here, maybe not synced */
+	bool dirty;
+	int64_t synced_us; /* monotonic */
+};
+
+/* ---- the position: how far the projection is ----------------------------------- */
+
+static int
+write_position(struct exporter *x)
+{
+	AUTO_FREE char *path = mem_printf("%s/position", x->directory);
+	AUTO_FREE char *text = mem_printf("%" PRIu64 " %s %" PRIu64 "\n",
+	    x->lsn, x->file[0] ? x->file : "-", x->length);
+
+	return file_replace(path, span_of(text), 0640);
+}
+
+static int
+read_position(struct exporter *x)
+{
+	AUTO_FREE char *path = mem_printf("%s/position", x->directory);
+	struct buf text = BUF_EMPTY;
+	int result = file_read(path, 4096, &text);
+
+	if (result == 0 &&
+	    sscanf(buf_cstring(&text), "%" SCNu64 " %63s %" SCNu64, &x->lsn,
+		x->file, &x->length) != 3)
+		result = ERR_CORRUPT;
+	buf_done(&text);
+	if (strcmp(x->file, "-") == 0)
+		x->file[0] = '\0';
+	return result;
+}
+
+/* ---- files ------------------------------------------------------------------------ */
+
+static int
+open_file(struct exporter *x, const char *name)
+{
+	AUTO_FREE char *path = mem_printf("%s/%s", x->directory, name);
+	struct stat st;
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0) {
+		int result = -errno;
+
+		close(fd);
+		return result;
+	}
+	if (x->fd >= 0)
+		close(x->fd);
+	x->fd = fd;
+	x->length = (uint64_t)st.st_size;
+	snprintf(x->file, sizeof(x->file), "%s", name);
+	x->dirty = true;
+	return file_sync_directory(x->directory);
+}
+
+/* The day's file, continued in another when it is full. */
+static int
+choose_file(struct exporter *x, int64_t wall_us)
+{
+	char day[TIME_RFC3339_SIZE], name[EVENTS_FILE_SIZE];
+
+	time_format_rfc3339(wall_us, day);
+	if (x->fd >= 0 && strncmp(x->file, day, 10) == 0 &&
+	    x->length < FILE_BYTES_MAX)
+		return 0;
+	if (x->fd >= 0)
+		TRY(fdatasync(x->fd) < 0 ? -errno : 0);
+	for (unsigned part = 0;; part++) {
+		events_file_name(day, part, name);
+		TRY(open_file(x, name));
+		if (x->length < FILE_BYTES_MAX)
+			return 0;
+	}
+}
+
+static int
+write_lines(void *arg, struct span lines)
+{
+	struct exporter *x = arg;
+
+	TRY(choose_file(x, clock_wall_us()));
+	int result = file_write_all(x->fd, lines);
+	if (result < 0) {
+		/* What was written in part is taken back, so that the next
+		 * try leaves whole lines only. */
+		if (ftruncate(x->fd, (off_t)x->length) < 0)
+			return -errno;
+		return result;
+	}
+	x->length += lines.len;
+	x->dirty = true;
+	return 0;
+}
+
+static int
+sync_position(struct exporter *x)
+{
+	if (!x->dirty)
+		return 0;
+	if (x->fd >= 0 && fdatasync(x->fd) < 0)
+		return -errno;
+	TRY(write_position(x));
+	spool_events_exported(x->spool, x->lsn);
+	x->dirty = false;
+	return 0;
+}
+
+/* ---- after a restart ---------------------------------------------------------------- */
+
+/* Files that came after the remembered one hold only what will be written
+ * again from the log. */
+static int
+drop_newer_files(struct exporter *x)
+{
+	struct events_files files;
+
+	TRY(events_list_files(x->directory, &files));
+	for (size_t i = 0; i < files.count; i++) {
+		AUTO_FREE char *path =
+		    mem_printf("%s/%s", x->directory, files.names[i]);
+
+		if (events_compare_files(files.names[i], x->file) > 0)
+			(void)unlink(path);
+	}
+	events_files_done(&files);
+	return 0;
+}
+
+static int
+resume(struct exporter *x)
+{
+	struct spool_stats stats;
+	int result = read_position(x);
+
+	if (result == -ENOENT)
+		return 0;
+	TRY(result);
+	spool_stats(x->spool, &stats);
+	if (x->lsn > stats.durable_lsn) {
+		/* Another spool's position: this one is told from its start. */
+		x->lsn = 0;
+		x->file[0] = '\0';
+		return 0;
+	}
+	if (x->file[0] == '\0')
+		return 0;
+	TRY(drop_newer_files(x));
+	AUTO_FREE char *path = mem_printf("%s/%s", x->directory, x->file);
+	if (truncate(path, (off_t)x->length) < 0 && errno != ENOENT)
+		return -errno;
+	return open_file(x, x->file);
+}
+
+/* ---- the thread ----------------------------------------------------------------------- */
+
+static void
+report_trouble(struct exporter *x, int result)
+{
+	LOG(LOG_ERROR, "report",
+	    "the event log cannot be written; events wait in the spool",
+	    LOG_C("directory", x->directory),
+	    LOG_C("error", error_text(result)));
+}
+
+/* One round: everything that is durable now. Negative on trouble. */
+static int
+export_some(struct exporter *x)
+{
+	int more;
+
+	do {
+		more = spool_events_read(x->spool, &x->lsn, write_lines, x);
+		if (more > 0)
+			x->dirty = true;
+		if (clock_monotonic_us() - x->synced_us > SYNC_INTERVAL_US) {
+			TRY(sync_position(x));
+			x->synced_us = clock_monotonic_us();
+		}
+	} while (more > 0);
+	return more;
+}
+
+static void *
+run(void *arg)
+{
+	struct exporter *x = arg;
+
+	while (!atomic_load(&x->stopping)) {
+		int result = export_some(x);
+
+		if (result < 0) {
+			report_trouble(x, result);
+			spool_events_wait(x->spool, UINT64_MAX, RETRY_PAUSE_US);
+			continue;
+		}
+		spool_events_wait(x->spool, x->lsn, SYNC_INTERVAL_US);
+	}
+	int result = export_some(x);
+	if (result == 0)
+		result = sync_position(x);
+	if (result < 0)
+		report_trouble(x, result);
+	return NULL;
+}
+
+int
+exporter_start(struct spool *spool, const char *directory,
+    struct exporter **ret_exporter, struct failure *ret_failure)
+{
+	struct exporter *x = MEM_NEW(struct exporter);
+	int result = file_make_directory(directory, 0750);
+
+	x->spool = spool;
+	x->directory = mem_strdup(directory);
+	x->fd = -1;
+	if (result == 0)
+		result = resume(x);
+	if (result == 0)
+		result = -pthread_create(&x->thread, NULL, run, x);
+	if (result < 0) {
+		failure_set(ret_failure, result,
+		    "cannot continue the event log in %s: %s; make it a "
+		    "directory that the service's user may write",
+		    directory, error_text(result));
+		if (x->fd >= 0)
+			close(x->fd);
+		mem_free(x->directory);
+		mem_free(x);
+		return result;
+	}
+	*ret_exporter = x;
+	return 0;
+}
+
+void
+exporter_stop(struct exporter **exporter)
+{
+	struct exporter *x = *exporter;
+
+	if (x == NULL)
+		return;
+	atomic_store(&x->stopping, true);
+	spool_events_wake(x->spool);
+	pthread_join(x->thread, NULL);
+	if (x->fd >= 0)
+		close(x->fd);
+	mem_free(x->directory);
+	mem_free(x);
+	*exporter = NULL;
+}

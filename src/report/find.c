@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Looking events up in the files: by reading only the days that can matter,
+ * newest first when only the newest are wanted. Lines are matched as text: our
+ * own renderer wrote them, escapes every quote inside a value, and never
+ * repeats a name, so `,"name":"` stands exactly where the field is.
+ */
+
+#include "base/mem.h"
+#include "base/time.h"
+#include "mail/msgid.h"
+#include "report/export.h"
+#include "report/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The raw value of a text field, or an empty span. */
+static struct span
+field(struct span line, const char *name)
+{
+	char needle[64];
+	int len = snprintf(needle, sizeof(needle), "\"%s\":\"", name);
+	size_t at = span_search(line, span_from(needle, (size_t)len));
+
+	if (at == SIZE_MAX)
+		return SPAN_EMPTY;
+	struct span rest = span_skip(line, at + (size_t)len);
+	for (size_t i = 0; i < rest.len; i++) {
+		if (rest.ptr[i] == '\\')
+			i++;
+		else if (rest.ptr[i] == '"')
+			return span_slice(rest, 0, i);
+	}
+	return SPAN_EMPTY;
+}
+
+/* As the renderer would have written it. */
+static bool
+equals(struct span raw, struct span wanted)
+{
+	struct buf json = BUF_EMPTY;
+	bool equal;
+
+	buf_append_json(&json, wanted);
+	struct span quoted = buf_span(&json);
+	equal = span_eq_nocase(raw, span_slice(quoted, 1, quoted.len - 2));
+	buf_done(&json);
+	return equal;
+}
+
+static bool
+matches(const struct event_query *q, struct span line)
+{
+	int64_t time;
+
+	if (q->message_id.len > 0 &&
+	    !equals(field(line, "message_id"), q->message_id))
+		return false;
+	if (q->recipient.len > 0 &&
+	    !equals(field(line, "recipient"), q->recipient))
+		return false;
+	if (q->type.len > 0 && !equals(field(line, "type"), q->type))
+		return false;
+	if (q->tenant.len > 0 && !equals(field(line, "tenant"), q->tenant))
+		return false;
+	if (q->since_us == 0 && q->until_us == 0)
+		return true;
+	if (!time_parse_rfc3339(field(line, "time"), &time))
+		return false;
+	return (q->since_us == 0 || time >= q->since_us) &&
+	       (q->until_us == 0 || time < q->until_us);
+}
+
+/* ---- the newest `limit` lines ---------------------------------------------------- */
+
+/* Matching lines of one file, at most `limit` of them: the newest. */
+struct matched {
+	char **lines; /* a ring once it is full */
+	size_t count, start, limit;
+};
+
+static void
+keep(struct matched *m, struct span line)
+{
+	if (m->limit == 0 || m->count < m->limit) {
+		m->lines =
+		    mem_resize(m->lines, m->count + 1, sizeof(*m->lines));
+		m->lines[m->count++] = span_dup(line);
+		return;
+	}
+	mem_free(m->lines[m->start]);
+	m->lines[m->start] = span_dup(line);
+	m->start = (m->start + 1) % m->count;
+}
+
+static void
+matched_done(struct matched *m)
+{
+	for (size_t i = 0; i < m->count; i++)
+		mem_free(m->lines[i]);
+	mem_free(m->lines);
+}
+
+static int
+search_file(const char *path, const struct event_query *q, struct matched *m)
+{
+	FILE *f = fopen(path, "re");
+	char *line = NULL;
+	size_t size = 0;
+	ssize_t len;
+
+	if (f == NULL)
+		return errno == ENOENT ? 0 : -errno;
+	while ((len = getline(&line, &size, f)) > 0) {
+		struct span s = span_from(line, (size_t)len);
+
+		/* The last line may be in the middle of being written. */
+		if (s.ptr[s.len - 1] == '\n' && matches(q, s))
+			keep(m, s);
+	}
+	free(line);
+	fclose(f);
+	return 0;
+}
+
+/* A message's story starts with its id's time; days before cannot matter. */
+static bool
+day_matters(const char *file, const struct event_query *q)
+{
+	char day[TIME_RFC3339_SIZE];
+	int64_t since = q->since_us;
+	struct msgid id;
+
+	if (msgid_parse(q->message_id, &id) && msgid_wall_us(&id) > since)
+		since = msgid_wall_us(&id);
+	if (since > 0 && strncmp(file, time_format_rfc3339(since, day), 10) < 0)
+		return false;
+	return q->until_us == 0 ||
+	       strncmp(file, time_format_rfc3339(q->until_us, day), 10) <= 0;
+}
+
+static size_t
+append_matched(const struct matched *m, struct buf *out)
+{
+	for (size_t i = 0; i < m->count; i++)
+		buf_append(out, span_of(m->lines[(m->start + i) % m->count]));
+	return m->count;
+}
+
+int
+events_find(const char *directory, const struct event_query *q, struct buf *out,
+    size_t *ret_count)
+{
+	struct events_files files;
+	size_t left = q->limit, found = 0;
+	int result = 0;
+
+	TRY(events_list_files(directory, &files));
+	struct matched *parts = mem_zalloc((files.count + 1) * sizeof(*parts));
+	size_t first = files.count;
+	while (first > 0 && result == 0 && (q->limit == 0 || left > 0)) {
+		const char *name = files.names[--first];
+		AUTO_FREE char *path = mem_printf("%s/%s", directory, name);
+
+		parts[first].limit = left;
+		if (day_matters(name, q))
+			result = search_file(path, q, &parts[first]);
+		left -= q->limit == 0 ? 0 : parts[first].count;
+	}
+	for (size_t i = first; i < files.count; i++) {
+		if (result == 0)
+			found += append_matched(&parts[i], out);
+		matched_done(&parts[i]);
+	}
+	mem_free(parts);
+	events_files_done(&files);
+	if (result == 0)
+		*ret_count = found;
+	return result;
+}
+
+/* ---- following -------------------------------------------------------------------- */
+
+/* Appends what came since *offset, whole lines only. */
+static int
+follow_file(const char *path, const struct event_query *q, uint64_t *offset,
+    struct buf *out)
+{
+	FILE *f = fopen(path, "re");
+	char *line = NULL;
+	size_t size = 0;
+	ssize_t len;
+	int count = 0;
+
+	if (f == NULL)
+		return errno == ENOENT ? 0 : -errno;
+	if (fseeko(f, (off_t)*offset, SEEK_SET) < 0) {
+		fclose(f);
+		return -errno;
+	}
+	while ((len = getline(&line, &size, f)) > 0 && line[len - 1] == '\n') {
+		struct span s = span_from(line, (size_t)len);
+
+		*offset += s.len;
+		if (matches(q, s)) {
+			buf_append(out, s);
+			count++;
+		}
+	}
+	free(line);
+	fclose(f);
+	return count;
+}
+
+static int
+start_cursor(const char *directory, const struct events_files *files,
+    struct event_cursor *cursor)
+{
+	struct buf ignored = BUF_EMPTY;
+	const struct event_query none = { .type = SPAN("none") };
+	int result = 0;
+
+	snprintf(cursor->file, sizeof(cursor->file), "%s", "0000-00-00");
+	if (files->count > 0) {
+		const char *last = files->names[files->count - 1];
+		AUTO_FREE char *path = mem_printf("%s/%s", directory, last);
+
+		snprintf(cursor->file, sizeof(cursor->file), "%s", last);
+		result = follow_file(path, &none, &cursor->offset, &ignored);
+	}
+	buf_done(&ignored);
+	return result;
+}
+
+int
+events_follow(const char *directory, const struct event_query *q,
+    struct event_cursor *cursor, struct buf *out)
+{
+	struct events_files files;
+	int result = 0, total = 0;
+
+	TRY(events_list_files(directory, &files));
+	if (cursor->file[0] == '\0')
+		result = start_cursor(directory, &files, cursor);
+	for (size_t i = 0; i < files.count && result >= 0; i++) {
+		const char *name = files.names[i];
+		AUTO_FREE char *path = mem_printf("%s/%s", directory, name);
+		int order = events_compare_files(name, cursor->file);
+
+		if (order < 0)
+			continue;
+		if (order > 0) {
+			snprintf(
+			    cursor->file, sizeof(cursor->file), "%s", name);
+			cursor->offset = 0;
+		}
+		result = follow_file(path, q, &cursor->offset, out);
+		total += result > 0 ? result : 0;
+	}
+	events_files_done(&files);
+	return result < 0 ? result : total;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* Names of event files; shared by the exporter and the look-up. */
+
+#include "base/error.h"
+
+#include <stddef.h>
+
+#define EVENTS_FILE_SIZE 64
+
+/* "2026-11-23.jsonl", "2026-11-23.1.jsonl" from a text that begins with the
+ * day. */
+void events_file_name(
+    const char *day, unsigned part, char name[static EVENTS_FILE_SIZE]);
+/* In order of time: by day, then by part. */
+int events_compare_files(const char *a, const char *b);
+
+struct events_files {
+	char **names; /* oldest first */
+	size_t count;
+};
+
+/* A directory that is not there has no files. */
+MUST_CHECK int events_list_files(
+    const char *directory, struct events_files *ret_files);
+void events_files_done(struct events_files *files);

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "report/notice.h"
+
+#include "base/bug.h"
+#include "base/mem.h"
+#include "mail/header.h"
+#include "mail/xtext.h"
+
+/* One report in the making: what the composer needs when the id is known. */
+struct draft {
+	const struct notice *notice;
+	struct span to;
+	struct report_recipient *recipients;
+	size_t count;
+	struct arena *arena;
+	struct buf original; /* header section, and the body when it fits */
+	size_t header_len;
+	bool full;
+};
+
+static enum smtp_notify
+kind_of(enum report_action action)
+{
+	switch (action) {
+	case REPORT_FAILED:
+		return SMTP_NOTIFY_FAILURE;
+	case REPORT_DELAYED:
+		return SMTP_NOTIFY_DELAY;
+	case REPORT_DELIVERED:
+	case REPORT_RELAYED:
+		return SMTP_NOTIFY_SUCCESS;
+	}
+	UNREACHABLE("report_action has no other value");
+}
+
+/* "rfc822;xtext" with the second half decoded, or empty when it cannot be. */
+static struct span
+decode_original(struct span orcpt, struct arena *arena)
+{
+	struct buf text = BUF_EMPTY;
+	struct span rest = orcpt, result = SPAN_EMPTY;
+	struct span type = span_cut(&rest, ';');
+
+	if (orcpt.len == 0)
+		return SPAN_EMPTY;
+	buf_append(&text, type);
+	buf_append_char(&text, ';');
+	if (xtext_decode(rest, &text) == 0)
+		result = arena_dup(arena, buf_span(&text));
+	buf_done(&text);
+	return result;
+}
+
+static struct span
+decode_envid(struct span envid, struct arena *arena)
+{
+	struct buf text = BUF_EMPTY;
+	struct span result = SPAN_EMPTY;
+
+	if (xtext_decode(envid, &text) == 0)
+		result = arena_dup(arena, buf_span(&text));
+	buf_done(&text);
+	return result;
+}
+
+static void
+add_recipient(struct draft *d, const struct notice_recipient *r)
+{
+	const struct spool_envelope *e =
+	    spool_message_envelope(d->notice->message);
+	const struct spool_rcpt *rcpt = &e->rcpts[r->rcpt];
+
+	d->recipients[d->count++] = (struct report_recipient){
+		.address = rcpt->address,
+		.original = decode_original(rcpt->orcpt, d->arena),
+		.action = r->action,
+		.status = r->status,
+		.remote_mta = r->remote_mta,
+		.diagnostic = r->diagnostic,
+		.reason = r->reason,
+		.last_attempt_us = r->last_attempt_us,
+		.retry_until_us = r->retry_until_us,
+	};
+}
+
+/* RFC 3461 §6.2: RET concerns reports of failure only; what is larger than the
+ * limit goes back as its header section. */
+static bool
+wants_full(const struct draft *d)
+{
+	const struct notice *n = d->notice;
+	const struct spool_envelope *e = spool_message_envelope(n->message);
+	bool asked =
+	    e->ret == SMTP_RET_FULL ||
+	    (e->ret == SMTP_RET_UNSET && n->config->reports.return_full);
+
+	if (!asked || (e->flags & SPOOL_BINARY) != 0 ||
+	    spool_message_size(n->message) > n->config->reports.return_size)
+		return false;
+	for (size_t i = 0; i < d->count; i++) {
+		if (d->recipients[i].action == REPORT_FAILED)
+			return true;
+	}
+	return false;
+}
+
+/* Reads the original's header section and, with `full`, all of it. */
+static int
+read_original(struct draft *d)
+{
+	const struct notice *n = d->notice;
+	uint64_t limit = n->config->limits.header_size + 64 * 1024;
+	struct span piece;
+
+	d->full = wants_full(d);
+	if (d->full)
+		limit = UINT64_MAX;
+	while (buf_size(&d->original) < limit) {
+		TRY(spool_message_read(
+		    n->message, buf_size(&d->original), &piece));
+		if (piece.len == 0)
+			break;
+		buf_append(&d->original,
+		    span_slice(piece, 0, limit - buf_size(&d->original)));
+		if (d->header_len == 0)
+			d->header_len =
+			    header_section_length(buf_span(&d->original));
+		if (d->header_len > 0 && !d->full)
+			break;
+	}
+	if (d->header_len == 0)
+		d->header_len = buf_size(&d->original);
+	return 0;
+}
+
+static void
+compose(void *arg, struct span message_id, struct buf *out)
+{
+	struct draft *d = arg;
+	const struct notice *n = d->notice;
+	const struct spool_envelope *e = spool_message_envelope(n->message);
+	char id[MSGID_TEXT_SIZE];
+	struct span all = buf_span(&d->original);
+	const struct report report = {
+		.reporting_mta = span_of(n->config->hostname),
+		.from = span_of(n->config->reports.postmaster),
+		.to = d->to,
+		.report_id = message_id,
+		.original_id = span_of(msgid_format(&e->id, id)),
+		.envelope_id = decode_envid(e->envid, d->arena),
+		.arrival_us = e->accepted_us,
+		.now_us = n->now_us,
+		.recipients = d->recipients,
+		.recipient_count = d->count,
+		.original_header = span_slice(all, 0, d->header_len),
+		.original_body =
+		    d->full ? span_skip(all, d->header_len) : SPAN_EMPTY,
+		.return_full = d->full,
+		.needs_utf8 = (e->flags & SPOOL_UTF8) != 0,
+	};
+
+	report_compose(&report, out);
+}
+
+static void
+draft_done(struct draft *d)
+{
+	arena_free(&d->arena);
+	mem_free(d->recipients);
+	buf_done(&d->original);
+}
+
+/* Adds the report to txn when anybody is left in it. 1: added; 0: none. */
+static int
+send_draft(struct draft *d, struct spool_txn *txn, struct intake_message **ret)
+{
+	const struct notice *n = d->notice;
+	const struct spool_envelope *e = spool_message_envelope(n->message);
+	const struct intake_report report = {
+		.to = d->to,
+		.tenant = e->tenant,
+		.stream = e->stream,
+		.utf8 = (e->flags & SPOOL_UTF8) != 0,
+		.compose = compose,
+		.arg = d,
+	};
+
+	if (d->count == 0)
+		return 0;
+	TRY(read_original(d));
+	TRY(intake_add_report(n->intake, txn, &report, ret));
+	return 1;
+}
+
+static struct draft
+draft_for(const struct notice *n, struct span to)
+{
+	return (struct draft){
+		.notice = n,
+		.to = to,
+		.arena = arena_new(),
+		.recipients = mem_zalloc(
+		    n->recipient_count * sizeof(struct report_recipient)),
+	};
+}
+
+static int
+add_for_sender(
+    const struct notice *n, struct spool_txn *txn, struct intake_message **ret)
+{
+	const struct spool_envelope *e = spool_message_envelope(n->message);
+	struct draft d = draft_for(n, e->sender);
+
+	for (size_t i = 0; i < n->recipient_count; i++) {
+		const struct notice_recipient *r = &n->recipients[i];
+
+		if (intake_sender_wants(e, r->rcpt, kind_of(r->action)))
+			add_recipient(&d, r);
+	}
+	int result = send_draft(&d, txn, ret);
+	draft_done(&d);
+	return result;
+}
+
+/* Failures only; also of mail with a null sender, whose failure nobody else
+ * would hear of; never of a report of ours, and not twice to one reader. */
+static int
+add_for_postmaster(
+    const struct notice *n, struct spool_txn *txn, struct intake_message **ret)
+{
+	const struct spool_envelope *e = spool_message_envelope(n->message);
+	struct span postmaster = span_of(n->config->reports.postmaster);
+
+	if (!n->config->reports.postmaster_copies ||
+	    (e->flags & SPOOL_REPORT_MAIL) != 0 ||
+	    span_eq_nocase(e->sender, postmaster))
+		return 0;
+	struct draft d = draft_for(n, postmaster);
+	for (size_t i = 0; i < n->recipient_count; i++) {
+		if (n->recipients[i].action == REPORT_FAILED)
+			add_recipient(&d, &n->recipients[i]);
+	}
+	int result = send_draft(&d, txn, ret);
+	draft_done(&d);
+	return result;
+}
+
+int
+notice_add(const struct notice *n, struct spool_txn *txn,
+    struct intake_message *reports[static NOTICE_REPORTS_MAX],
+    size_t *ret_count)
+{
+	size_t count = 0;
+	int result = add_for_sender(n, txn, &reports[count]);
+
+	if (result < 0)
+		return result;
+	count += (size_t)result;
+	result = add_for_postmaster(n, txn, &reports[count]);
+	if (result < 0) {
+		for (size_t i = 0; i < count; i++)
+			intake_abort(&reports[i]);
+		return result;
+	}
+	*ret_count = count + (size_t)result;
+	return 0;
+}
