@@ -23,9 +23,10 @@ struct reply {
 	struct span text; /* lines joined by '\n', without codes */
 };
 
-/* REPLY(250, 2, 1, 0, "sender ok"): a reply with static text. */
+/* REPLY(250, 2, 1, 0, "sender ok"): a reply with static text. Also good for
+ * static const replies. */
 #define REPLY(c, k, s, d, t)                                                   \
-	((struct reply){ (c), { (s), (d), (k) }, SPAN(t) })
+	((struct reply){ (c), { (s), (d), (k) }, { (t), sizeof(t) - 1 } })
 
 static inline bool
 reply_is_positive(const struct reply *r)

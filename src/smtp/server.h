@@ -34,7 +34,7 @@
 struct smtp_server;
 
 struct smtp_server_options {
-	struct span hostname;
+	struct span hostname;       /* spans are copied by smtp_server_new */
 	struct span banner;         /* after the host name; may be empty */
 	bool lmtp;
 	bool starttls;              /* offer it while the session is plain */
@@ -44,10 +44,11 @@ struct smtp_server_options {
 	bool secured;               /* implicit TLS: secured from the first byte */
 	bool allow_literals;        /* user@[192.0.2.1] as a recipient */
 	bool normalise_newlines;
-	uint64_t size_max;          /* octets of a message */
-	uint32_t recipients_max;    /* per transaction; then 452 4.5.3 */
-	uint32_t errors_max;        /* bad commands before 421 4.7.0 */
-	uint32_t idle_commands_max; /* NOOP, RSET, VRFY, HELP… between transactions */
+	uint64_t size_max;          /* octets of a message; 0: any */
+	uint32_t recipients_max;    /* per transaction; then 452 4.5.3. 0: 1000 */
+	uint32_t errors_max;        /* bad commands before 421 4.7.0; 0: any */
+	uint32_t idle_commands_max; /* NOOP, RSET, VRFY, HELP, MAIL… without a
+				       message between; 0: any */
 	uint32_t header_line_max;   /* octets of one line of a message; 0: any */
 };
 
@@ -66,6 +67,8 @@ enum smtp_server_event_type {
 	SMTP_SERVER_END,      /* answer: the message is complete, .size octets */
 	SMTP_SERVER_RESET,    /* the transaction is over without END: drop it */
 	SMTP_SERVER_CLOSE,    /* write the output, then close; .text says why */
+	SMTP_SERVER_AUTH_CANCEL, /* the exchange is over without an answer: drop
+				    its state. Already replied to and counted */
 };
 
 struct smtp_server_event {
@@ -87,8 +90,10 @@ void smtp_server_greet(struct smtp_server *s, const struct reply *refusal);
 
 size_t smtp_server_feed(struct smtp_server *s, struct span in, struct smtp_server_event *ret_event);
 
-/* Answers MAIL, RCPT or END. With LMTP, END wants smtp_server_answer_each
- * instead: one reply per accepted recipient, in order. */
+/* Answers MAIL, RCPT or END; a 421 or 521 also ends the session. With LMTP, END
+ * wants smtp_server_answer_each, one reply per accepted recipient in order;
+ * smtp_server_answer repeats its one reply for each. After terminate a late
+ * answer is ignored. */
 void smtp_server_answer(struct smtp_server *s, const struct reply *reply);
 void smtp_server_answer_each(struct smtp_server *s, const struct reply *replies, size_t count);
 /* Answers AUTH and AUTH_DATA: another challenge (base64), success, failure. */
@@ -101,7 +106,8 @@ void smtp_server_auth_failed(struct smtp_server *s, const struct reply *reply);
  * (RFC 3207 §4.2), EHLO starts again. */
 void smtp_server_secured(struct smtp_server *s);
 /* Ends the session from outside (shutdown, deadline, resource limits): the
- * reply goes out at once, or, in the middle of a message, when possible. */
+ * reply goes out at once, and RESET (in a transaction) and CLOSE come from the
+ * next feed. While END waits for its answer, that answer goes out first. */
 void smtp_server_terminate(struct smtp_server *s, const struct reply *reply);
 
 struct span smtp_server_output(const struct smtp_server *s);
