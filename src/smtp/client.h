@@ -31,19 +31,19 @@
 struct smtp_client;
 
 enum smtp_client_tls {
-	SMTP_CLIENT_TLS_NONE,          /* never STARTTLS */
+	SMTP_CLIENT_TLS_NONE, /* never STARTTLS */
 	SMTP_CLIENT_TLS_OPPORTUNISTIC, /* when offered; plain when refused */
-	SMTP_CLIENT_TLS_REQUIRE,       /* no TLS, no mail: 4.7.10 */
+	SMTP_CLIENT_TLS_REQUIRE, /* no TLS, no mail: 4.7.10 */
 };
 
 struct smtp_client_options {
-	struct span hostname;       /* EHLO name */
+	struct span hostname; /* EHLO name */
 	bool lmtp;
 	enum smtp_client_tls tls;
-	bool secured;               /* implicit TLS already done */
-	bool auth;                  /* credentials exist: AUTH is required */
-	struct span auth_mechanisms;/* those we can do, best first */
-	uint32_t chunk_min;         /* use BDAT from this body size; 0: whenever
+	bool secured; /* implicit TLS already done */
+	bool auth; /* credentials exist: AUTH is required */
+	struct span auth_mechanisms; /* those we can do, best first */
+	uint32_t chunk_min; /* use BDAT from this body size; 0: whenever
 				       offered; UINT32_MAX: only when needed */
 };
 
@@ -63,7 +63,7 @@ enum smtp_client_offers {
 };
 
 enum smtp_client_fate_kind {
-	SMTP_FATE_NONE,       /* not known yet */
+	SMTP_FATE_NONE, /* not known yet */
 	SMTP_FATE_DELIVERED,
 	SMTP_FATE_TEMPORARY,
 	SMTP_FATE_PERMANENT,
@@ -92,40 +92,46 @@ struct smtp_client_fate {
 	enum smtp_client_fate_kind kind;
 	enum smtp_client_step step;
 	struct reply reply; /* text lives as long as the transaction */
-	bool unknown;       /* broken after the body went out: may be a duplicate */
+	bool unknown; /* broken after the body went out: may be a duplicate */
 	bool relayed_without_dsn; /* delivered, but the server has no DSN */
+	bool local; /* decided here: the server never said .reply */
+};
+
+struct smtp_client_rcpt {
+	struct span address;
+	uint8_t notify; /* enum smtp_notify bits */
+	struct span orcpt; /* "rfc822;" and xtext, or empty */
 };
 
 struct smtp_client_transaction {
 	struct span sender; /* canonical mailbox, "" for <> */
-	uint64_t size;      /* octets as sent in 8-bit form, prefix included */
-	enum smtp_body body;/* what the message needs */
-	bool utf8;          /* what the message needs (addresses or header) */
+	uint64_t size; /* octets as sent in 8-bit form, prefix included */
+	enum smtp_body body; /* what the message needs */
+	bool utf8; /* what the message needs (addresses or header) */
 	enum smtp_ret ret;
-	struct span envid;  /* xtext */
-	const struct smtp_client_rcpt {
-		struct span address;
-		uint8_t notify;
-		struct span orcpt;
-	} *rcpts;
-	size_t rcpt_count;  /* 1..1000 */
+	struct span envid; /* xtext */
+	const struct smtp_client_rcpt *rcpts;
+	size_t rcpt_count; /* 1..1000 */
 };
 
 enum smtp_client_event_type {
-	SMTP_CLIENT_NONE,     /* needs more input */
+	SMTP_CLIENT_NONE, /* needs more input */
 	SMTP_CLIENT_STARTTLS, /* drop unread input, do the handshake; then
 				 smtp_client_secured or smtp_client_tls_failed */
-	SMTP_CLIENT_AUTH,     /* .mechanism chosen: smtp_client_auth_response */
+	SMTP_CLIENT_AUTH, /* .mechanism chosen: smtp_client_auth_response */
 	SMTP_CLIENT_AUTH_CHALLENGE, /* .text base64: smtp_client_auth_response */
-	SMTP_CLIENT_READY,    /* idle: smtp_client_start, _quit, or keep */
-	SMTP_CLIENT_BODY,     /* send output, then the body, then
+	SMTP_CLIENT_READY, /* idle: smtp_client_start, _quit, or keep */
+	SMTP_CLIENT_BODY, /* send output, then the body, then
 				 smtp_client_body_sent. .dot_stuff: DATA */
 	SMTP_CLIENT_BODY_ABORT, /* the server refused in the middle of the body:
 				 stop sending it; .text the reply. The session is over */
-	SMTP_CLIENT_DONE,     /* the transaction's fates are all known; then READY
+	SMTP_CLIENT_DONE, /* the transaction's fates are all known; then READY
 				 or CLOSED follows */
-	SMTP_CLIENT_CLOSED,   /* the session is over: close. .reply why, when not
-				 by our QUIT; .step where */
+	SMTP_CLIENT_CLOSED, /* the session is over: close. .reply why, when not
+				 by our QUIT; .step where. A 5xx at auth is our
+				 configuration's fault: keep the mail. The
+				 output may hold a QUIT: write it if that costs
+				 no waiting */
 };
 
 struct smtp_client_event {
@@ -134,14 +140,17 @@ struct smtp_client_event {
 	struct span mechanism;
 	bool dot_stuff; /* BODY: lines that start with a dot need another, and
 			   the body must end in CRLF. Else: exactly .size octets */
-	const struct reply *reply;
+	const struct reply *reply; /* lives until the client is freed; NULL when
+				      our QUIT ended the session */
+	bool local; /* CLOSED: .reply is ours, the server never said it */
 	enum smtp_client_step step;
 };
 
 struct smtp_client *smtp_client_new(const struct smtp_client_options *options);
 void smtp_client_free(struct smtp_client **c);
 
-size_t smtp_client_feed(struct smtp_client *c, struct span in, struct smtp_client_event *ret_event);
+size_t smtp_client_feed(
+    struct smtp_client *c, struct span in, struct smtp_client_event *ret_event);
 struct span smtp_client_output(const struct smtp_client *c);
 void smtp_client_sent(struct smtp_client *c, size_t n);
 
@@ -149,7 +158,8 @@ void smtp_client_sent(struct smtp_client *c, size_t n);
  * DONE. What the server's offers forbid is decided at once, without a byte
  * sent: too big for SIZE (5.3.4), SMTPUTF8 needed and absent (5.6.7), 8-bit
  * body and no 8BITMIME (5.6.3). */
-void smtp_client_start(struct smtp_client *c, const struct smtp_client_transaction *t);
+void smtp_client_start(
+    struct smtp_client *c, const struct smtp_client_transaction *t);
 /* After BODY: all octets are written (the terminating dot is added here). */
 void smtp_client_body_sent(struct smtp_client *c);
 /* The body cannot be read from the spool: with BDAT or DATA alike the only
@@ -163,16 +173,29 @@ void smtp_client_tls_failed(struct smtp_client *c, struct span why);
 void smtp_client_auth_response(struct smtp_client *c, struct span base64);
 void smtp_client_auth_cancel(struct smtp_client *c);
 void smtp_client_quit(struct smtp_client *c);
-/* The connection broke or a deadline passed: fates are settled as temporary
- * with this reason; next event is DONE (in a transaction), then CLOSED. */
+/* The connection broke or a deadline passed (feed first what had arrived: it
+ * may hold the reason): fates are settled as temporary with this reason; next
+ * event is DONE (in a transaction), then CLOSED. */
 void smtp_client_broken(struct smtp_client *c, struct span why);
 
 /* Valid from DONE until the next start. */
-const struct smtp_client_fate *smtp_client_fate(const struct smtp_client *c, size_t rcpt_index);
+const struct smtp_client_fate *smtp_client_fate(
+    const struct smtp_client *c, size_t rcpt_index);
 
 int smtp_client_offers(const struct smtp_client *c);
+/* LIMITS of RFC 9422; 0: not told. Recipients beyond RCPTMAX are temporary
+ * (452 4.5.3) without being asked: give at most that many. */
+uint32_t smtp_client_rcpt_max(const struct smtp_client *c);
+uint32_t smtp_client_mail_max(const struct smtp_client *c);
+/* BDAT was offered and then refused as an unknown or misplaced command: the
+ * next session with this server does well to set chunk_min to UINT32_MAX. */
+bool smtp_client_chunking_refused(const struct smtp_client *c);
 enum smtp_client_step smtp_client_step(const struct smtp_client *c);
 const char *smtp_client_step_name(enum smtp_client_step step);
 /* RFC 5321 §4.5.3.2: greeting 300, MAIL 300, RCPT 300, DATA 120, body block
  * 180, final dot 600. */
 int smtp_client_step_seconds(const struct smtp_client *c);
+/* May the session go from one step to the other? What is asserted at each
+ * move; here for the test that holds the diagram in client.c to it. */
+bool smtp_client_step_follows(
+    enum smtp_client_step to, enum smtp_client_step from);
