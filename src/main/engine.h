@@ -27,7 +27,8 @@ struct engine_options {
 
 /* Takes over the process: binds, drops privileges, recovers the spool, serves
  * until told to stop. 0 after an orderly end. */
-MUST_CHECK int engine_run(struct config *config, const struct engine_options *options, struct failure *ret_failure);
+MUST_CHECK int engine_run(struct config *config,
+    const struct engine_options *options, struct failure *ret_failure);
 
 /* For on_ready. */
 struct directory *engine_directory(struct engine *engine);

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "main/engine.h"
+
+#include "base/bug.h"
+#include "base/list.h"
+#include "base/mem.h"
+#include "base/time.h"
+#include "log/log.h"
+#include "main/internal.h"
+#include "os/clock.h"
+#include "os/file.h"
+#include "os/notify.h"
+#include "os/privilege.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A reactor that has not turned for so long is stuck. */
+#define STUCK_US (10 * US_PER_S)
+
+struct directory *
+engine_directory(struct engine *engine)
+{
+	return engine->directory;
+}
+
+struct loop *
+engine_chief_loop(struct engine *engine)
+{
+	return engine->loop;
+}
+
+/* ---- from the committer: accepted mail to its dispatchers ----------------------- */
+
+static void
+on_accepted(void *arg, const struct intake_accepted *a)
+{
+	for (size_t i = 0; i < a->group_count; i++) {
+		const struct intake_group *g = &a->groups[i];
+		const struct dispatch_delivery d = {
+			.mno = a->mno,
+			.tenant = a->tenant,
+			.stream = a->stream,
+			.class = a->class,
+			.domain = g->domain,
+			.rcpt_first = g->rcpt_first,
+			.rcpt_count = g->rcpt_count,
+			.wants_delay_warning = g->wants_delay_warning,
+			.accepted_us = a->accepted_us,
+			.expire_us = a->expire_us,
+		};
+
+		reactor_post_delivery(arg, &d);
+	}
+}
+
+/* ---- from the spool: what a former life left --------------------------------------- */
+
+static bool
+same_delivery(const struct spool_live_rcpt *a, const struct spool_live_rcpt *b)
+{
+	return a->done == b->done && a->warned == b->warned &&
+	       a->attempts == b->attempts && a->due_us == b->due_us;
+}
+
+/* The longest run from `first` that shares domain and state. */
+static uint32_t
+run_length(const struct spool_envelope *env, const struct spool_live_rcpt *r,
+    uint32_t first)
+{
+	struct span domain = address_domain_of(env->rcpts[first].address);
+	uint32_t i = first + 1;
+
+	while (i < env->rcpt_count && same_delivery(&r[first], &r[i]) &&
+	       span_eq(domain, address_domain_of(env->rcpts[i].address)))
+		i++;
+	return i - first;
+}
+
+static void
+on_live_message(void *arg, const struct spool_envelope *env,
+    const struct spool_live_rcpt *rcpts)
+{
+	uint32_t count;
+
+	for (uint32_t i = 0; i < env->rcpt_count; i += count) {
+		count = run_length(env, rcpts, i);
+		if (rcpts[i].done)
+			continue;
+		const struct dispatch_delivery d = {
+			.mno = env->mno,
+			.tenant = env->tenant,
+			.stream = env->stream,
+			.class = env->class,
+			.domain = address_domain_of(env->rcpts[i].address),
+			.rcpt_first = i,
+			.rcpt_count = count,
+			.attempts = rcpts[i].attempts,
+			.wants_delay_warning =
+			    !rcpts[i].warned &&
+			    intake_sender_wants(env, i, SMTP_NOTIFY_DELAY),
+			.accepted_us = env->accepted_us,
+			.due_us = rcpts[i].due_us,
+			.expire_us = env->expire_us,
+		};
+
+		reactor_post_delivery(arg, &d);
+	}
+}
+
+static void
+on_standing_order(void *arg, const struct spool_order *order)
+{
+	struct engine *e = arg;
+	const struct dispatch_request request = {
+		.operation = order->kind == SPOOL_ORDER_HOLD ? DISPATCH_HOLD
+							     : DISPATCH_RELEASE,
+		.selector = { .tenant = order->tenant,
+		    .stream = order->stream,
+		    .domain = order->domain },
+		.reason = order->reason,
+	};
+
+	/* The reactors do not run yet: their loops are this thread's. */
+	for (uint32_t i = 0; i < e->reactor_count; i++)
+		(void)dispatch_operate(e->reactors[i].dispatch, &request);
+}
+
+/* ---- start -------------------------------------------------------------------------- */
+
+/* The service's user owns what is his before root is given up. */
+static int
+prepare_data_dir(struct engine *e, struct failure *f)
+{
+	const char *dir = e->config->data_dir;
+	int result = file_make_directory(dir, 0750);
+
+	if (result < 0)
+		return failure_set(f, result,
+		    "cannot make data_dir %s: %s; make it by hand and give "
+		    "it to the service's user",
+		    dir, error_text(result));
+	if (geteuid() != 0)
+		return 0;
+	const struct passwd *user = getpwnam(e->config->user);
+	if (user == NULL)
+		return failure_set(f, ERR_NOT_FOUND,
+		    "the user %s of the config does not exist: add it "
+		    "(adduser --system --group %s) or name another",
+		    e->config->user, e->config->user);
+	if (chown(dir, user->pw_uid, user->pw_gid) < 0)
+		return failure_set(f, -errno, "cannot give %s to %s: %s", dir,
+		    e->config->user, error_text(-errno));
+	return 0;
+}
+
+static int
+open_stores(struct engine *e, struct failure *f)
+{
+	const char *dir = e->config->data_dir;
+	AUTO_FREE char *directory = mem_printf("%s/directory.db", dir);
+	AUTO_FREE char *spool = mem_printf("%s/spool", dir);
+	const struct spool_options spool_options = { .directory = spool };
+
+	TRY(directory_open(directory, &e->directory, f));
+	TRY(spool_open(&spool_options, &e->spool, f));
+	const struct intake_options intake = {
+		.spool = e->spool,
+		.directory = e->directory,
+		.config = e->config,
+		.on_accepted = on_accepted,
+		.arg = e,
+	};
+	e->intake = intake_new(&intake);
+	e->receive = receive_shared_new();
+	return 0;
+}
+
+static int
+start_reactors(struct engine *e, struct failure *f)
+{
+	for (uint32_t i = 0; i < e->reactor_count; i++)
+		TRY(reactor_init(e, i, f));
+	int result =
+	    spool_recover(e->spool, on_live_message, on_standing_order, e);
+	if (result < 0)
+		return failure_set(f, result,
+		    "cannot read the spool in %s/spool: %s; look at it with "
+		    "`posthouse queue verify`",
+		    e->config->data_dir, error_text(result));
+	for (uint32_t i = 0; i < e->reactor_count; i++) {
+		result = reactor_start(&e->reactors[i]);
+		if (result < 0)
+			return failure_set(f, result,
+			    "cannot start a thread: %s", error_text(result));
+	}
+	return 0;
+}
+
+static int
+start_server(struct engine *e, int fd, bool public_only, struct failure *f)
+{
+	return api_server_start(
+	    &e->api, fd, public_only, &e->servers[e->server_count++], f);
+}
+
+static int
+start_services(struct engine *e, struct failure *f)
+{
+	AUTO_FREE char *events = mem_printf("%s/events", e->config->data_dir);
+	size_t listeners = e->config->listener_count;
+
+	TRY(exporter_start(e->spool, events, &e->exporter, f));
+	e->api = (struct api){
+		.directory = e->directory,
+		.data_dir = e->config->data_dir,
+		.spool = e->spool,
+		.intake = e->intake,
+		.receive = e->receive,
+		.each_dispatch = reactor_each_dispatch,
+		.reload = engine_reload_from,
+		.owner = e,
+		.started_us = clock_wall_us(),
+		.hostname = e->config->hostname,
+	};
+	e->servers = mem_zalloc((listeners + 1) * sizeof(struct api_server *));
+	int control = e->control_fd;
+	e->control_fd = -1;
+	TRY(start_server(e, control, false, f));
+	for (size_t i = 0; i < listeners; i++) {
+		int fd = e->listen_fds[i];
+
+		if (e->config->listeners[i].service != CONFIG_HTTP)
+			continue;
+		e->listen_fds[i] = -1;
+		TRY(start_server(e, fd, true, f));
+	}
+	return 0;
+}
+
+static int
+confine(struct engine *e, struct failure *f)
+{
+	const struct config *c = e->config;
+	const char **writable =
+	    mem_zalloc((c->route_count + 1) * sizeof(const char *));
+	bool landlock = false;
+	size_t count = 0;
+
+	for (size_t i = 0; i < c->route_count; i++) {
+		if (c->routes[i].deliver == CONFIG_DELIVER_MAILDIR)
+			writable[count++] = c->routes[i].to_path;
+	}
+	const struct privilege_paths paths = { .data_dir = c->data_dir,
+		.writable = writable };
+	int result = privilege_confine(&paths, &landlock, f);
+	mem_free(writable);
+	if (result == 0)
+		LOG(LOG_DEBUG, "main", "confined",
+		    LOG_C("landlock", landlock ? "yes" : "not in this kernel"));
+	return result;
+}
+
+/* ---- the chief ------------------------------------------------------------------------ */
+
+static void
+stop(struct engine *e)
+{
+	if (e->stopping) {
+		LOG(LOG_WARNING, "main", "told to stop again: ending at once");
+		log_stop();
+		_exit(1);
+	}
+	e->stopping = true;
+	notify_stopping();
+	LOG(LOG_INFO, "main", "stopping: open work may finish",
+	    LOG_N("seconds", e->config->limits.shutdown_us / US_PER_S));
+	for (uint32_t i = 0; i < e->reactor_count; i++)
+		reactor_drain(&e->reactors[i]);
+}
+
+static void
+on_signal(struct loop_watch *watch, unsigned events)
+{
+	struct engine *e = LIST_ENTRY(watch, struct engine, signals);
+	struct signalfd_siginfo info;
+	struct failure failure;
+
+	(void)events;
+	while (read(watch->fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo != SIGHUP) {
+			stop(e);
+			continue;
+		}
+		notify_reloading();
+		if (engine_reload(e, &failure) < 0)
+			LOG(LOG_ERROR, "main", "reload failed",
+			    LOG_C("reason", failure.text));
+		notify_ready();
+	}
+}
+
+static bool
+all_reactors_turn(const struct engine *e)
+{
+	int64_t now_us = clock_monotonic_us();
+
+	for (uint32_t i = 0; i < e->reactor_count; i++) {
+		if (now_us - loop_last_turn_us(e->reactors[i].loop) > STUCK_US)
+			return false;
+	}
+	return true;
+}
+
+static void
+on_second(struct loop_timer *timer)
+{
+	struct engine *e = LIST_ENTRY(timer, struct engine, second);
+	int result = directory_refresh(e->directory);
+
+	if (result < 0)
+		LOG(LOG_ERROR, "main", "the directory cannot be read",
+		    LOG_C("error", error_text(result)));
+	if (all_reactors_turn(e))
+		notify_watchdog();
+	loop_timer_set(e->loop, timer, loop_now_us(e->loop) + US_PER_S);
+}
+
+static int
+watch_signals(struct engine *e)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	/* Before any thread starts, so that all of them block these. */
+	if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
+		return -errno;
+	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	e->signals.on_ready = on_signal;
+	return loop_watch_fd(e->loop, &e->signals, fd, LOOP_READ);
+}
+
+static int
+serve(struct engine *e)
+{
+	LOG(LOG_INFO, "main", "ready", LOG_C("version", POSTHOUSE_VERSION),
+	    LOG_C("hostname", e->config->hostname),
+	    LOG_N("reactors", e->reactor_count));
+	notify_ready();
+	e->second.on_time = on_second;
+	loop_timer_set(e->loop, &e->second, clock_monotonic_us());
+	if (e->options->on_ready != NULL)
+		e->options->on_ready(e->options->arg, e);
+	return loop_run(e->loop);
+}
+
+/* ---- end ---------------------------------------------------------------------------------- */
+
+/* From the outside in: nobody asks any more, reactors end, then what they wrote
+ * to is closed. Also undoes half a start. */
+static void
+engine_close(struct engine *e)
+{
+	for (size_t i = 0; i < e->server_count; i++)
+		api_server_stop(&e->servers[i]);
+	for (uint32_t i = 0; i < e->reactor_count; i++) {
+		if (e->reactors[i].started)
+			loop_stop(e->reactors[i].loop);
+		reactor_join(&e->reactors[i]);
+	}
+	exporter_stop(&e->exporter);
+	spool_close(&e->spool);
+	for (uint32_t i = 0; i < e->reactor_count; i++)
+		reactor_done(&e->reactors[i]);
+	intake_free(&e->intake);
+	receive_shared_free(&e->receive);
+	directory_close(&e->directory);
+	engine_close_sockets(e);
+	tls_context_unref(&e->tls);
+	if (e->signals.loop != NULL) {
+		loop_unwatch(&e->signals);
+		close(e->signals.fd);
+	}
+	loop_free(&e->loop);
+	config_unref(&e->config);
+	mem_free(e->servers);
+	mem_free(e->reactors);
+}
+
+static int
+start(struct engine *e, struct failure *f)
+{
+	int result = loop_new(&e->loop);
+
+	if (result == 0)
+		result = watch_signals(e);
+	if (result < 0)
+		return failure_set(f, result, "cannot make an event loop: %s",
+		    error_text(result));
+	(void)privilege_raise_file_limit();
+	TRY(engine_load_tls(e->config, &e->tls, f));
+	TRY(prepare_data_dir(e, f));
+	TRY(engine_bind(e, f));
+	TRY(privilege_drop(e->config->user, f));
+	TRY(open_stores(e, f));
+	TRY(engine_bind_control(e, f));
+	TRY(start_reactors(e, f));
+	TRY(start_services(e, f));
+	return confine(e, f);
+}
+
+int
+engine_run(struct config *config, const struct engine_options *options,
+    struct failure *f)
+{
+	struct engine e = { .config = config_ref(config),
+		.options = options,
+		.control_fd = -1,
+		.signals.fd = -1 };
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	int result;
+
+	e.reactor_count = config->delivery.threads != 0
+			      ? config->delivery.threads
+			      : (uint32_t)(cores > 0 ? cores : 1);
+	e.reactors = mem_zalloc(e.reactor_count * sizeof(*e.reactors));
+	result = log_start((enum log_level)config->log.level,
+	    (enum log_format)config->log.format);
+	if (result == 0)
+		result = start(&e, f);
+	else
+		failure_set(f, result, "cannot start the log writer: %s",
+		    error_text(result));
+	if (result == 0) {
+		result = serve(&e);
+		if (result < 0)
+			failure_set(f, result, "the chief loop failed: %s",
+			    error_text(result));
+	}
+	engine_close(&e);
+	LOG(LOG_INFO, "main", "stopped");
+	log_stop();
+	return result;
+}

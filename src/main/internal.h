@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/* How the engine is put together; private to main. */
+
+#include "api/api.h"
+#include "deliver/deliver.h"
+#include "intake/intake.h"
+#include "main/engine.h"
+#include "receive/receive.h"
+#include "report/export.h"
+#include "spool/spool.h"
+#include "tls/stream.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct reactor {
+	struct engine *engine;
+	uint32_t number;
+	pthread_t thread;
+	bool started;
+	struct loop *loop;
+	struct receiver *receiver;
+	struct dispatch *dispatch;
+	struct loop_timer tick; /* turns at least so often, for the watchdog */
+	struct loop_item drain;
+	int64_t drain_until_us; /* monotonic; 0: not draining */
+};
+
+struct engine {
+	struct config *config;
+	const struct engine_options *options;
+	struct tls_context *tls;
+	struct directory *directory;
+	struct spool *spool;
+	struct intake *intake;
+	struct receive_shared *receive;
+	struct exporter *exporter;
+	struct api api;
+	struct api_server **servers; /* control socket first */
+	size_t server_count;
+	struct reactor *reactors;
+	uint32_t reactor_count;
+	int *listen_fds; /* reactor_count × listener_count, -1 once taken */
+	int control_fd;
+
+	/* The chief's own. */
+	struct loop *loop;
+	struct loop_watch signals;
+	struct loop_timer second; /* directory, watchdog */
+	atomic_uint reactors_left;
+	bool stopping;
+};
+
+/* listen.c: sockets, while we may still bind. */
+MUST_CHECK int engine_bind(struct engine *e, struct failure *ret_failure);
+/* The control socket, once the spool's lock is ours. */
+MUST_CHECK int engine_bind_control(
+    struct engine *e, struct failure *ret_failure);
+void engine_close_sockets(struct engine *e);
+
+/* reactor.c */
+MUST_CHECK int reactor_init(
+    struct engine *e, uint32_t number, struct failure *ret_failure);
+MUST_CHECK int reactor_start(struct reactor *r);
+void reactor_drain(struct reactor *r); /* any thread */
+void reactor_join(struct reactor *r);
+void reactor_done(struct reactor *r);
+
+/* Hands a delivery to the reactor that owns its domain. Any thread. */
+void reactor_post_delivery(struct engine *e, const struct dispatch_delivery *d);
+/* Runs fn on each dispatcher's thread in turn and waits. Any other thread. */
+void reactor_each_dispatch(
+    void *engine, void (*fn)(void *arg, struct dispatch *dispatch), void *arg);
+
+/* reload.c: reads the config again and gives it to everyone. Chief only. */
+MUST_CHECK int engine_reload(struct engine *e, struct failure *ret_failure);
+/* The same, asked for by another thread, which waits. */
+int engine_reload_from(void *engine, struct failure *ret_failure);
+
+/* A server context from the config's files; NULL with 0 when none are named. */
+MUST_CHECK int engine_load_tls(const struct config *config,
+    struct tls_context **ret_context, struct failure *ret_failure);

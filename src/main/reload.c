@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Reload: the config and the certificates are read again; on any mistake
+ * everything stays as it was. New sessions and decisions use the new config,
+ * open sessions keep theirs. Listeners, data_dir, user and the number of
+ * threads take a restart, which is said.
+ */
+
+#include "base/list.h"
+#include "base/mem.h"
+#include "log/log.h"
+#include "main/internal.h"
+#include "os/notify.h"
+
+#include <errno.h>
+#include <string.h>
+
+int
+engine_load_tls(const struct config *config, struct tls_context **ret_context,
+    struct failure *f)
+{
+	*ret_context = NULL;
+	if (config->tls.certificate == NULL)
+		return 0;
+	return tls_context_new_server(
+	    config->tls.certificate, config->tls.private_key, ret_context, f);
+}
+
+struct mistakes {
+	unsigned count;
+	char first[FAILURE_TEXT_MAX / 2];
+};
+
+static void
+on_mistake(void *arg, const char *file, unsigned line, unsigned column,
+    const char *text)
+{
+	struct mistakes *m = arg;
+
+	if (m->count++ == 0) {
+		AUTO_FREE char *all =
+		    mem_printf("%s:%u:%u: %s", file, line, column, text);
+
+		(void)span_to_cstring(
+		    span_slice(span_of(all), 0, sizeof(m->first) - 1), m->first,
+		    sizeof(m->first));
+	}
+	LOG(LOG_ERROR, "main", "mistake in the config", LOG_C("file", file),
+	    LOG_N("line", line), LOG_N("column", column),
+	    LOG_C("mistake", text));
+}
+
+static bool
+same_listeners(const struct config *a, const struct config *b)
+{
+	if (a->listener_count != b->listener_count)
+		return false;
+	for (size_t i = 0; i < a->listener_count; i++) {
+		const struct config_listener *x = &a->listeners[i];
+		const struct config_listener *y = &b->listeners[i];
+		char m[NETADDR_TEXT_SIZE], n[NETADDR_TEXT_SIZE];
+
+		if (x->service != y->service || x->tls != y->tls ||
+		    strcmp(netaddr_format(&x->address, m),
+			netaddr_format(&y->address, n)) != 0)
+			return false;
+	}
+	return true;
+}
+
+static int
+refuse_restart_changes(
+    const struct config *old, const struct config *new, struct failure *f)
+{
+	const char *what = NULL;
+
+	if (!same_listeners(old, new))
+		what = "listeners";
+	else if (strcmp(old->data_dir, new->data_dir) != 0)
+		what = "data_dir";
+	else if (strcmp(old->user, new->user) != 0)
+		what = "user";
+	else if (old->delivery.threads != new->delivery.threads)
+		what = "delivery.threads";
+	if (what == NULL)
+		return 0;
+	return failure_set(f, ERR_REFUSED,
+	    "%s changed: that takes a restart; nothing was reloaded", what);
+}
+
+/* ---- handing out ------------------------------------------------------------------ */
+
+struct handover {
+	struct loop_item item;
+	struct reactor *reactor;
+	struct config *config;
+	struct tls_context *tls;
+};
+
+static void
+take_over(struct loop_item *item)
+{
+	struct handover *h = LIST_ENTRY(item, struct handover, item);
+
+	receiver_reload(h->reactor->receiver, h->config, h->tls);
+	dispatch_reload(h->reactor->dispatch, h->config);
+	config_unref(&h->config);
+	tls_context_unref(&h->tls);
+	mem_free(h);
+}
+
+static void
+hand_out(struct engine *e)
+{
+	for (uint32_t i = 0; i < e->reactor_count; i++) {
+		struct handover *h = MEM_NEW(struct handover);
+
+		h->item.run = take_over;
+		h->reactor = &e->reactors[i];
+		h->config = config_ref(e->config);
+		h->tls = e->tls != NULL ? tls_context_ref(e->tls) : NULL;
+		loop_post(e->reactors[i].loop, &h->item);
+	}
+	intake_set_config(e->intake, e->config);
+}
+
+int
+engine_reload(struct engine *e, struct failure *f)
+{
+	struct mistakes mistakes = { 0 };
+	struct config *config;
+	struct tls_context *tls;
+
+	if (e->options->config_path == NULL)
+		return failure_set(f, ERR_REFUSED,
+		    "this service was not started from a config file");
+	int result = config_load(
+	    e->options->config_path, true, on_mistake, &mistakes, &config);
+	if (result < 0)
+		return failure_set(f, result,
+		    "%u mistakes in the config, the old one stays; the first: "
+		    "%s",
+		    mistakes.count, mistakes.first);
+	result = refuse_restart_changes(e->config, config, f);
+	if (result == 0)
+		result = engine_load_tls(config, &tls, f);
+	if (result < 0) {
+		config_unref(&config);
+		return result;
+	}
+	config_unref(&e->config);
+	tls_context_unref(&e->tls);
+	e->config = config;
+	e->tls = tls;
+	log_set((enum log_level)config->log.level,
+	    (enum log_format)config->log.format);
+	hand_out(e);
+	LOG(LOG_INFO, "main", "reloaded",
+	    LOG_C("config", e->options->config_path));
+	return 0;
+}
+
+/* ---- asked for by the control socket ------------------------------------------------ */
+
+struct reload_call {
+	struct loop_item item;
+	struct engine *engine;
+	struct failure *failure;
+	int result;
+	pthread_mutex_t lock;
+	pthread_cond_t finished;
+	bool done;
+};
+
+static void
+run_reload(struct loop_item *item)
+{
+	struct reload_call *c = LIST_ENTRY(item, struct reload_call, item);
+
+	c->result = engine_reload(c->engine, c->failure);
+	pthread_mutex_lock(&c->lock);
+	c->done = true;
+	pthread_cond_signal(&c->finished);
+	pthread_mutex_unlock(&c->lock);
+}
+
+int
+engine_reload_from(void *engine, struct failure *f)
+{
+	struct engine *e = engine;
+	struct reload_call c = { .engine = e, .failure = f };
+
+	c.item.run = run_reload;
+	pthread_mutex_init(&c.lock, NULL);
+	pthread_cond_init(&c.finished, NULL);
+	loop_post(e->loop, &c.item);
+	pthread_mutex_lock(&c.lock);
+	while (!c.done)
+		pthread_cond_wait(&c.finished, &c.lock);
+	pthread_mutex_unlock(&c.lock);
+	pthread_cond_destroy(&c.finished);
+	pthread_mutex_destroy(&c.lock);
+	return c.result;
+}
