@@ -10,12 +10,13 @@
  * arrives there (CVE-2026-45185). Renegotiation is off.
  */
 
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/span.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/uio.h>
-
-#include "base/error.h"
-#include "base/span.h"
 
 struct stream;
 struct tls_context;
@@ -26,10 +27,14 @@ int stream_fd(const struct stream *stream);
 /* Makes the following close abrupt (no close_notify). */
 void stream_abort(struct stream *stream);
 
-enum progress stream_read(struct stream *stream, void *p, size_t size, size_t *ret_len);
-/* Writes a prefix of the vector; *ret_len may be short with PROGRESS_DONE. */
-enum progress stream_write(struct stream *stream, const struct iovec *iov, int count, size_t *ret_len);
-/* After PROGRESS_WAIT: TLS may need the other direction. */
+enum progress stream_read(
+    struct stream *stream, void *p, size_t size, size_t *ret_len);
+/* Writes a prefix of the vector; *ret_len may be short with PROGRESS_DONE.
+ * What PROGRESS_WAIT left unwritten must come again, first and unchanged: TLS
+ * may have sealed it in a record. */
+enum progress stream_write(
+    struct stream *stream, const struct iovec *iov, int count, size_t *ret_len);
+/* After PROGRESS_WAIT of the last call: TLS may need the other direction. */
 bool stream_wants_write(const struct stream *stream);
 /* Bytes already decrypted that readiness will not announce. */
 bool stream_has_pending(const struct stream *stream);
@@ -42,31 +47,40 @@ struct tls_context *tls_context_ref(struct tls_context *context);
 void tls_context_unref(struct tls_context **context);
 
 /* TLS 1.2 and 1.3, forward secrecy only, session tickets. */
-MUST_CHECK int tls_context_new_server(const char *certificate_path, const char *key_path, struct tls_context **ret_context, struct failure *ret_failure);
+MUST_CHECK int tls_context_new_server(const char *certificate_path,
+    const char *key_path, struct tls_context **ret_context,
+    struct failure *ret_failure);
 /* From PEM in memory: the key is read before privileges drop. */
-MUST_CHECK int tls_context_new_server_pem(struct span certificate, struct span key, struct tls_context **ret_context, struct failure *ret_failure);
+MUST_CHECK int tls_context_new_server_pem(struct span certificate,
+    struct span key, struct tls_context **ret_context,
+    struct failure *ret_failure);
 /* ca_file NULL: the system's. Verification is asked for per connection. */
-MUST_CHECK int tls_context_new_client(const char *ca_file, struct tls_context **ret_context, struct failure *ret_failure);
+MUST_CHECK int tls_context_new_client(const char *ca_file,
+    struct tls_context **ret_context, struct failure *ret_failure);
 /* A fresh self-signed ECDSA P-256 certificate for `name`, as PEM. */
-MUST_CHECK int tls_make_self_signed(const char *name, struct buf *ret_certificate, struct buf *ret_key);
+MUST_CHECK int tls_make_self_signed(
+    const char *name, struct buf *ret_certificate, struct buf *ret_key);
 
 struct tls_connect_options {
 	const char *server_name; /* SNI, and the name to verify; may be NULL */
-	bool verify;             /* fail the handshake when not authentic */
+	bool verify; /* fail when not authentic; needs a name */
 };
 
 /* Begin; then call stream_handshake until it is not PROGRESS_WAIT. */
-MUST_CHECK int stream_accept_tls(struct stream *stream, struct tls_context *context);
-MUST_CHECK int stream_connect_tls(struct stream *stream, struct tls_context *context, const struct tls_connect_options *options);
+MUST_CHECK int stream_accept_tls(
+    struct stream *stream, struct tls_context *context);
+MUST_CHECK int stream_connect_tls(struct stream *stream,
+    struct tls_context *context, const struct tls_connect_options *options);
 enum progress stream_handshake(struct stream *stream);
 
+/* True once the handshake is done. */
 bool stream_is_tls(const struct stream *stream);
 
 struct tls_facts {
 	const char *version; /* "TLSv1.3" */
 	const char *cipher;
 	int bits;
-	bool verified;       /* the peer's chain and name check out */
+	bool verified; /* the peer's chain and name check out */
 	bool resumed;
 	char verify_error[128]; /* why not, when not verified */
 };
@@ -76,4 +90,5 @@ bool stream_tls_facts(const struct stream *stream, struct tls_facts *ret_facts);
 
 /* RFC 9266 tls-exporter channel binding: 32 bytes. ERR_TLS on TLS < 1.3
  * without extended master secret. */
-MUST_CHECK int stream_channel_binding(const struct stream *stream, unsigned char ret_binding[static 32]);
+MUST_CHECK int stream_channel_binding(
+    const struct stream *stream, unsigned char ret_binding[static 32]);
