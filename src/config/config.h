@@ -14,17 +14,21 @@
  * A config is counted and never changes: a reload makes a new one.
  */
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/netaddr.h"
 
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
 enum config_service { CONFIG_SUBMISSION, CONFIG_MX, CONFIG_LMTP, CONFIG_HTTP };
+
 enum config_tls { CONFIG_TLS_NONE, CONFIG_TLS_STARTTLS, CONFIG_TLS_IMPLICIT };
+
 enum config_newlines { CONFIG_NEWLINES_REFUSE, CONFIG_NEWLINES_NORMALISE };
+
+struct map;
 
 struct config_listener {
 	struct netaddr address;
@@ -34,8 +38,8 @@ struct config_listener {
 	struct netmask *proxy_networks; /* from whom a PROXY header is believed;
 					   required with proxy_protocol */
 	size_t proxy_network_count;
-	enum config_newlines newlines;  /* bare CR or LF in messages */
-	bool trace_user;                /* the Received field names the user */
+	enum config_newlines newlines; /* bare CR or LF in messages */
+	bool trace_user; /* the Received field names the user */
 };
 
 enum config_deliver {
@@ -45,6 +49,7 @@ enum config_deliver {
 	CONFIG_DELIVER_MAILDIR,
 	CONFIG_DELIVER_DISCARD,
 };
+
 enum config_route_tls {
 	CONFIG_ROUTE_TLS_OPPORTUNISTIC,
 	CONFIG_ROUTE_TLS_NONE,
@@ -52,21 +57,21 @@ enum config_route_tls {
 };
 
 struct config_route {
-	char **domains;         /* "*", "*.corp.example", "example.com" */
+	char **domains; /* "*", "*.corp.example", "example.com" */
 	size_t domain_count;
 	enum config_deliver deliver;
-	char *to;               /* as written: host:port, unix:path, directory */
-	char *to_host;          /* smtp, lmtp over TCP: name or address */
+	char *to; /* as written: host:port, unix:path, directory */
+	char *to_host; /* smtp, lmtp over TCP: name or address */
 	uint16_t to_port;
-	char *to_path;          /* unix socket or Maildir */
-	uint16_t port;          /* mx: the port to speak to, default 25 */
+	char *to_path; /* unix socket or Maildir */
+	uint16_t port; /* mx: the port to speak to, default 25 */
 	enum config_route_tls tls;
-	bool tls_verify;        /* smtp, lmtp: check certificate and name;
+	bool tls_verify; /* smtp, lmtp: check certificate and name;
 				   default: with require, yes */
-	char *tls_ca;           /* CA file for this route, or NULL: system's */
+	char *tls_ca; /* CA file for this route, or NULL: system's */
 	char *username;
 	char *password_file;
-	char *password;         /* read from password_file when loaded */
+	char *password; /* read from password_file when loaded */
 };
 
 struct config_source {
@@ -74,20 +79,24 @@ struct config_source {
 	struct netaddr address;
 	char *hostname;
 };
+
+struct config_pool_member {
+	const struct config_source *source;
+	uint32_t weight;
+};
+
 struct config_pool {
 	char *name;
-	struct config_pool_member {
-		const struct config_source *source;
-		uint32_t weight;
-	} *members;
+	struct config_pool_member *members;
 	size_t member_count;
 };
 
 struct config {
-	char *path;             /* the file, for messages */
+	char *path; /* the file, for messages */
 	char *hostname;
 	char *data_dir;
 	char *user;
+
 	struct {
 		char *certificate, *private_key; /* paths or NULL */
 	} tls;
@@ -97,6 +106,7 @@ struct config {
 	size_t trusted_network_count;
 	struct config_route *routes; /* the implicit last one included */
 	size_t route_count;
+
 	struct {
 		struct netaddr *servers;
 		size_t server_count;
@@ -108,67 +118,82 @@ struct config {
 	size_t source_count;
 	struct config_pool *pools;
 	size_t pool_count;
+
 	struct {
 		int64_t *schedule_us;
 		size_t schedule_count;
 		int64_t expire_us, delay_warning_us;
 		uint32_t jitter_percent; /* 5 */
 	} retry;
+
 	struct {
-		uint64_t message_size;    /* 50M */
-		uint32_t recipients;      /* 1000, per transaction */
-		uint32_t connections;     /* 10000, all listeners together */
+		uint64_t message_size; /* 50M */
+		uint32_t recipients; /* 1000, per transaction */
+		uint32_t connections; /* 10000, all listeners together */
 		uint32_t connections_per_client; /* 100, per client network */
 		uint64_t memory;
-		uint64_t header_size;     /* 512K */
-		uint32_t header_fields;   /* 1000 */
-		uint32_t line_length;     /* 0: any, octets of a message line */
-		uint32_t received;        /* 50 Received fields: a loop */
-		uint32_t errors;          /* 20 bad commands per session */
-		uint32_t idle_commands;   /* 100 */
-		uint32_t auth_failures;   /* 3 per session */
+		uint64_t header_size; /* 512K */
+		uint32_t header_fields; /* 1000 */
+		uint32_t line_length; /* 0: any, octets of a message line */
+		uint32_t received; /* 50 Received fields: a loop */
+		uint32_t errors; /* 20 bad commands per session */
+		uint32_t idle_commands; /* 100 */
+		uint32_t auth_failures; /* 3 per session */
 		uint32_t auth_failures_per_client; /* 10, then lockout */
-		int64_t auth_lockout_us;  /* 10m */
-		int64_t session_us;       /* 1h, whole session */
-		int64_t idle_us;          /* 5m, nothing arrives */
-		int64_t command_us;       /* 5m, one command line complete */
-		int64_t message_us;       /* 30m, one message's bytes */
-		uint32_t message_rate_min;/* octets/s a message must keep up over a minute; 0 off */
-		int64_t shutdown_us;      /* 10s to finish open work at SIGTERM */
+		int64_t auth_lockout_us; /* 10m */
+		int64_t session_us; /* 1h, whole session */
+		int64_t idle_us; /* 5m, nothing arrives */
+		int64_t command_us; /* 5m, one command line complete */
+		int64_t message_us; /* 30m, one message's bytes */
+		uint32_t
+		    message_rate_min; /* octets/s a message must keep up over a minute; 0 off */
+		int64_t shutdown_us; /* 10s to finish open work at SIGTERM */
 	} limits;
+
 	struct {
-		bool allow_private;       /* private_networks: allow */
+		bool allow_private; /* private_networks: allow */
 		uint32_t threads;
-		uint32_t connections;     /* 2000 out, all together */
+		uint32_t connections; /* 2000 out, all together */
 		uint32_t connections_per_site; /* 20 */
 		uint32_t messages_per_connection; /* 500 */
-		uint32_t recipients_per_message;  /* 100 in one transaction */
-		int64_t idle_us;          /* 10s: keep an idle connection */
-		int64_t connect_us;       /* 30s */
-		int64_t final_reply_us;   /* 10m */
-		bool chunking;            /* BDAT where offered */
+		uint32_t recipients_per_message; /* 100 in one transaction */
+		int64_t idle_us; /* 10s: keep an idle connection */
+		int64_t connect_us; /* 30s */
+		int64_t final_reply_us; /* 10m */
+		bool chunking; /* BDAT where offered */
 	} delivery;
+
 	struct {
-		bool postmaster_copies;   /* failed reports also to postmaster */
-		char *postmaster;         /* default postmaster@hostname */
-		bool return_full;         /* false: headers unless RET=FULL */
-		uint64_t return_size;     /* 100K of body at most */
+		bool postmaster_copies; /* failed reports also to postmaster */
+		char *postmaster; /* default postmaster@hostname */
+		bool return_full; /* false: headers unless RET=FULL */
+		uint64_t return_size; /* 100K of body at most */
 	} reports;
+
 	struct {
-		int level;  /* enum log_level */
+		int level; /* enum log_level */
 		int format; /* enum log_format */
 	} log;
-	unsigned references; /* the room's own */
+	struct map *routes_by_domain; /* the room's own, as is this: */
+	unsigned references;
 };
 
-/* One mistake. */
-typedef void config_mistake_fn(void *arg, const char *file, unsigned line, unsigned column, const char *text);
+/* One mistake. Line and column count from 1; both are 0 when the file as a
+ * whole is meant. The text names the thing, the reason and the remedy. */
+typedef void config_mistake_fn(void *arg, const char *file, unsigned line,
+    unsigned column, const char *text);
 
 /* Reads, checks and completes with defaults. On mistakes: ERR_SYNTAX after all
- * have been told. Also reads password files and checks that certificate files
- * can be read when `check_files`. */
-MUST_CHECK int config_load(const char *path, bool check_files, config_mistake_fn *fn, void *arg, struct config **ret_config);
-MUST_CHECK int config_parse(struct span text, const char *name, bool check_files, config_mistake_fn *fn, void *arg, struct config **ret_config);
+ * have been told in the order of the file; a file that cannot be read is told,
+ * too, and gives its own code. When `check_files`, also reads password files
+ * and checks that certificate files can be read; without it a route's password
+ * stays NULL. May ask the system's resolver for this host's full name when
+ * `hostname` is not given. */
+MUST_CHECK int config_load(const char *path, bool check_files,
+    config_mistake_fn *fn, void *arg, struct config **ret_config);
+MUST_CHECK int config_parse(struct span text, const char *name,
+    bool check_files, config_mistake_fn *fn, void *arg,
+    struct config **ret_config);
 
 struct config *config_ref(struct config *config); /* thread-safe */
 void config_unref(struct config **config);
@@ -178,7 +203,9 @@ void config_unref(struct config **config);
 void config_show(const struct config *config, bool explain, struct buf *out);
 
 /* First match wins; never NULL. Domain in canonical form. */
-const struct config_route *config_route_for(const struct config *config, struct span domain);
+const struct config_route *config_route_for(
+    const struct config *config, struct span domain);
 /* Delivered here rather than relayed: an mx listener takes mail for it. */
 bool config_route_is_local(const struct config_route *route);
-bool config_is_trusted(const struct config *config, const struct netaddr *client);
+bool config_is_trusted(
+    const struct config *config, const struct netaddr *client);
