@@ -100,11 +100,15 @@ take_word(struct span *s, struct span *ret_word)
 static bool
 is_local_part(struct span word)
 {
-	if (word.ptr[0] == '"')
-		return word.len > 2 && span_find(word, '\r') == SIZE_MAX &&
-		       span_find(word, '\n') == SIZE_MAX;
-	return word.ptr[0] != '.' && word.ptr[word.len - 1] != '.' &&
-	       span_search(word, SPAN("..")) == SIZE_MAX;
+	if (word.ptr[0] != '"')
+		return word.ptr[0] != '.' && word.ptr[word.len - 1] != '.' &&
+		       span_search(word, SPAN("..")) == SIZE_MAX;
+	for (size_t i = 0; i < word.len; i++) {
+		unsigned char c = (unsigned char)word.ptr[i];
+		if (c < ' ' || c == 0x7f)
+			return false;
+	}
+	return word.len > 2;
 }
 
 static int
@@ -142,11 +146,8 @@ finish_addr_spec(struct reader *r, struct span word)
 	TRY(take_domain(r, &domain));
 	if (r->count++ > 0)
 		return 0;
-	char *text = arena_alloc(r->arena, word.len + 1 + domain.len);
-	memcpy(text, word.ptr, word.len);
-	text[word.len] = '@';
-	memcpy(text + word.len + 1, domain.ptr, domain.len);
-	r->first = span_from(text, word.len + 1 + domain.len);
+	r->first = arena_printf(
+	    r->arena, "%.*s@%.*s", SPAN_ARG(word), SPAN_ARG(domain));
 	return 0;
 }
 

@@ -78,42 +78,50 @@ choose_boundary(const struct report *r, struct outline *o)
 	}
 }
 
-static bool
-has_action(const struct report *r, enum report_action action)
+/* How many recipients have this fate; the last of them in *ret_address. */
+static size_t
+count_action(
+    const struct report *r, enum report_action action, struct span *ret_address)
 {
+	size_t count = 0;
+
 	for (size_t i = 0; i < r->recipient_count; i++) {
-		if (r->recipients[i].action == action)
-			return true;
+		if (r->recipients[i].action != action)
+			continue;
+		*ret_address = r->recipients[i].address;
+		count++;
 	}
-	return false;
+	return count;
 }
 
 /* The worst news names the report. */
-static const char *
-subject_start(const struct report *r)
-{
-	if (has_action(r, REPORT_FAILED))
-		return "Undelivered mail: could not be delivered to";
-	if (has_action(r, REPORT_DELAYED))
-		return "Delayed mail: still trying to deliver to";
-	if (has_action(r, REPORT_RELAYED))
-		return "Relayed mail: handed on for";
-	return "Delivered mail: arrived at";
-}
-
 static void
 append_subject(const struct report *r, struct buf *out)
 {
-	struct span address = r->recipients[0].address;
+	/* clang-format off */
+	static const struct {
+		enum report_action action;
+		const char *start;
+	} news[] = {
+		{ REPORT_FAILED, "Undelivered mail: could not deliver to" },
+		{ REPORT_DELAYED, "Delayed mail: still trying to deliver to" },
+		{ REPORT_RELAYED, "Relayed mail: handed on for" },
+		{ REPORT_DELIVERED, "Delivered mail: arrived at" },
+	};
+	/* clang-format on */
 	struct buf subject = BUF_EMPTY;
+	struct span address = SPAN_EMPTY;
+	size_t worst = 0, count = 0;
 
-	buf_append_str(&subject, subject_start(r));
-	if (r->recipient_count == 1 && span_is_ascii(address)) {
+	while ((count = count_action(r, news[worst].action, &address)) == 0)
+		worst++;
+	buf_append_str(&subject, news[worst].start);
+	if (count == 1 && span_is_ascii(address)) {
 		buf_append_char(&subject, ' ');
 		buf_append(&subject, address);
 	} else {
-		buf_printf(&subject, " %zu recipient%s", r->recipient_count,
-		    r->recipient_count == 1 ? "" : "s");
+		buf_printf(
+		    &subject, " %zu recipient%s", count, count == 1 ? "" : "s");
 	}
 	field_append("Subject", buf_span(&subject), PLAIN_ASCII, out);
 	buf_done(&subject);
@@ -249,8 +257,10 @@ append_original_line(struct span line, struct buf *out)
 			buf_append_str(out, "\r\n ");
 			column = 1;
 		}
-		bool is_control = (c < 0x20 && c != '\t') || c == 0x7f;
-		buf_append_char(out, is_control ? '?' : line.ptr[i]);
+		if ((c < 0x20 && c != '\t') || c == 0x7f)
+			buf_append_char(out, '?');
+		else
+			buf_append_char(out, line.ptr[i]);
 		column++;
 	}
 	buf_append_str(out, "\r\n");
@@ -307,6 +317,8 @@ report_compose(const struct report *r, struct buf *out)
 	};
 
 	BUG_UNLESS(r->recipient_count > 0);
+	for (size_t i = 0; i < r->recipient_count; i++)
+		BUG_UNLESS(r->recipients[i].action <= REPORT_RELAYED);
 	BUG_UNLESS(r->reporting_mta.len > 0 && r->report_id.len > 0);
 	o.has_8bit_original =
 	    !span_is_ascii(r->original_header) ||

@@ -51,13 +51,22 @@ paragraph_append(const char *indent, struct span text, struct buf *out)
 }
 
 static void
-foreign_append(const char *indent, struct span text, struct buf *out)
+foreign_append(
+    const char *indent, struct span text, enum plain kind, struct buf *out)
 {
 	struct buf plain = BUF_EMPTY;
 
-	plain_append(text, PLAIN_UTF8, &plain);
+	plain_append(text, kind, &plain);
 	paragraph_append(indent, buf_span(&plain), out);
 	buf_done(&plain);
+}
+
+/* A report is eight bits wide only where it must be: a peer's odd octets are
+ * no reason that it cannot reach a sender whose system takes seven. */
+static enum plain
+plain_kind(const struct report *r)
+{
+	return r->needs_utf8 ? PLAIN_UTF8 : PLAIN_ASCII;
 }
 
 static void
@@ -77,34 +86,41 @@ append_address(const struct report_recipient *rcpt, struct buf *out)
 	buf_append_str(out, ")\r\n");
 }
 
+/* Line by line, as the peer meant it. */
 static void
-append_reply(const struct report_recipient *rcpt, struct buf *out)
+append_reply(const struct report *r, const struct report_recipient *rcpt,
+    struct buf *out)
 {
-	struct buf line = BUF_EMPTY;
+	struct span reply = span_slice(rcpt->diagnostic, 0, REPLY_MAX);
+	struct buf intro = BUF_EMPTY;
 
-	if (span_trim(rcpt->diagnostic).len == 0)
+	if (span_trim(reply).len == 0)
 		return;
-	buf_append_str(&line, "The mail server ");
+	buf_append_str(&intro, "The mail server ");
 	if (rcpt->remote_mta.len > 0) {
-		plain_append(rcpt->remote_mta, PLAIN_ASCII, &line);
-		buf_append_char(&line, ' ');
+		plain_append(rcpt->remote_mta, PLAIN_ASCII, &intro);
+		buf_append_char(&intro, ' ');
 	}
-	buf_append_str(&line, "answered:");
-	paragraph_append("    ", buf_span(&line), out);
-	foreign_append(
-	    "      ", span_slice(rcpt->diagnostic, 0, REPLY_MAX), out);
-	buf_done(&line);
+	buf_append_str(&intro, "answered:");
+	paragraph_append("    ", buf_span(&intro), out);
+	buf_done(&intro);
+	while (reply.len > 0) {
+		struct span line = span_trim(span_cut(&reply, '\n'));
+		if (line.len > 0)
+			foreign_append("      ", line, plain_kind(r), out);
+	}
 }
 
 static void
-append_recipient(const struct report_recipient *rcpt, struct buf *out)
+append_recipient(const struct report *r, const struct report_recipient *rcpt,
+    struct buf *out)
 {
 	char date[TIME_RFC5322_SIZE];
 
 	append_address(rcpt, out);
 	if (rcpt->reason.len > 0)
-		foreign_append("    ", rcpt->reason, out);
-	append_reply(rcpt, out);
+		foreign_append("    ", rcpt->reason, plain_kind(r), out);
+	append_reply(r, rcpt, out);
 	if (rcpt->action == REPORT_DELAYED && rcpt->retry_until_us > 0)
 		buf_printf(out, "    Attempts go on until %s.\r\n",
 		    time_format_rfc5322(rcpt->retry_until_us, date));
@@ -125,7 +141,7 @@ append_outcome(
 	paragraph_append("", span_of(count == 1 ? w->one : w->many), out);
 	for (size_t i = 0; i < r->recipient_count; i++) {
 		if (r->recipients[i].action == action)
-			append_recipient(&r->recipients[i], out);
+			append_recipient(r, &r->recipients[i], out);
 	}
 	buf_append_str(out, "\r\n");
 	paragraph_append("", span_of(w->advice), out);
@@ -144,13 +160,14 @@ append_details(const struct report *r, struct buf *out)
 	/* Encoded words are no help to a reader; the header comes along. */
 	if (subject.len > 0 && span_search(subject, SPAN("=?")) == SIZE_MAX) {
 		buf_append_str(out, "  Subject:\r\n");
-		foreign_append(
-		    "    ", span_slice(subject, 0, SUBJECT_MAX), out);
+		foreign_append("    ", span_slice(subject, 0, SUBJECT_MAX),
+		    PLAIN_UTF8, out);
 	}
 	if (facts.message_id.len > 0) {
 		buf_append_str(out, "  Message-ID:\r\n");
-		foreign_append(
-		    "    ", span_slice(facts.message_id, 0, SUBJECT_MAX), out);
+		foreign_append("    ",
+		    span_slice(facts.message_id, 0, SUBJECT_MAX), PLAIN_ASCII,
+		    out);
 	}
 	if (r->arrival_us > 0)
 		buf_printf(out, "  Accepted on %s\r\n",

@@ -5,6 +5,8 @@
 #include "mail/address.h"
 #include "mail/internal.h"
 
+#include <string.h>
+
 /*
  * Received: from helo ([192.0.2.1])
  *	(TLSv1.3 TLS_AES_256_GCM_SHA384) (authenticated as user)
@@ -22,11 +24,11 @@ comment_append(struct span s, struct buf *out)
 	struct buf plain = BUF_EMPTY;
 
 	plain_append(s, PLAIN_ASCII, &plain);
-	struct span text = buf_span(&plain);
-	for (size_t i = 0; i < text.len; i++) {
-		char c = text.ptr[i];
-		bool is_special = c == '(' || c == ')' || c == '\\';
-		buf_append_char(out, is_special ? '?' : c);
+	for (const char *c = buf_cstring(&plain); *c != '\0'; c++) {
+		if (*c == '(' || *c == ')' || *c == '\\')
+			buf_append_char(out, '?');
+		else
+			buf_append_char(out, *c);
 	}
 	buf_done(&plain);
 }
@@ -71,17 +73,17 @@ append_from(const struct trace *t, struct buf *out)
 static void
 append_security(const struct trace *t, struct buf *out)
 {
-	char separator = has_network_client(t) ? '\n' : ' ';
+	const char *separator = has_network_client(t) ? "\n" : " ";
 
 	if (t->tls.len > 0) {
-		buf_append_char(out, separator);
+		buf_append_str(out, separator);
 		buf_append_char(out, '(');
 		comment_append(t->tls, out);
 		buf_append_char(out, ')');
-		separator = ' ';
+		separator = " ";
 	}
 	if (t->user.len > 0) {
-		buf_append_char(out, separator);
+		buf_append_str(out, separator);
 		buf_append_str(out, "(authenticated as ");
 		comment_append(t->user, out);
 		buf_append_char(out, ')');
@@ -115,8 +117,8 @@ trace_append_received(const struct trace *t, struct buf *out)
 	buf_append_str(&text, "Received:");
 	append_from(t, &text);
 	append_security(t, &text);
-	buf_append_char(&text, text.len > sizeof("Received:") ? '\n' : ' ');
-	buf_append_str(&text, "by ");
+	bool has_origin = buf_size(&text) > strlen("Received:");
+	buf_append_str(&text, has_origin ? "\nby " : " by ");
 	plain_append(t->by, PLAIN_ASCII, &text);
 	buf_append_str(&text, " (posthouse) with ");
 	plain_append(t->protocol, PLAIN_ASCII, &text);

@@ -170,6 +170,9 @@ test_nul(void **state)
 	assert_int_equal(
 	    header_from_address(SPAN("\0<a@c>"), arena, &count, &first),
 	    ERR_SYNTAX);
+	assert_int_equal(
+	    header_from_address(SPAN("\"a\0b\"@c"), arena, &count, &first),
+	    ERR_SYNTAX);
 	arena_free(&arena);
 }
 
