@@ -14,17 +14,19 @@
  * json: {"time":"…","level":"info","room":"receive","message":"auth failed",…}
  */
 
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/error.h"
 #include "base/span.h"
 
+#include <stddef.h>
+#include <stdint.h>
+
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
+
 enum log_format { LOG_TEXT, LOG_JSON };
 
 struct log_field {
 	const char *name; /* snake_case; NULL ends the list */
+
 	enum { LOG_FIELD_SPAN, LOG_FIELD_NUMBER } kind;
 	struct span span; /* an empty one with NULL pointer is left out */
 	int64_t number;
@@ -36,12 +38,18 @@ MUST_CHECK int log_start(enum log_level level, enum log_format format);
 void log_stop(void); /* writes what is queued */
 void log_set(enum log_level level, enum log_format format); /* on reload */
 
-void log_line(enum log_level level, const char *room, const char *message, const struct log_field *fields);
+void log_line(enum log_level level, const char *room, const char *message,
+    const struct log_field *fields);
 
-#define LOG_S(n, s) ((struct log_field){ .name = (n), .kind = LOG_FIELD_SPAN, .span = (s) })
+#define LOG_S(n, s)                                                            \
+	((struct log_field){ .name = (n), .kind = LOG_FIELD_SPAN, .span = (s) })
 #define LOG_C(n, c) LOG_S((n), span_of(c))
-#define LOG_N(n, v) ((struct log_field){ .name = (n), .kind = LOG_FIELD_NUMBER, .number = (int64_t)(v) })
+#define LOG_N(n, v)                                                            \
+	((struct log_field){                                                   \
+	    .name = (n), .kind = LOG_FIELD_NUMBER, .number = (int64_t)(v) })
 
 /* LOG(LOG_INFO, "receive", "auth failed", LOG_C("client", ip), …) */
 #define LOG(level, room, message, ...)                                         \
-	log_line((level), (room), (message), (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(,) { .name = NULL } })
+	log_line((level), (room), (message),                                   \
+	    (const struct log_field[]){                                        \
+		__VA_ARGS__ __VA_OPT__(, ){ .name = NULL } })
