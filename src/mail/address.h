@@ -35,7 +35,7 @@ enum address_flags {
 
 /* Parses a mailbox without angle brackets. 0, or ERR_SYNTAX with *ret_reason a
  * static sentence for the reply ("source routes are not accepted"). Memory for
- * the canonical text comes from arena. */
+ * the canonical text comes from arena. A bare postmaster has no domain. */
 MUST_CHECK int address_parse(struct span s, int flags, struct arena *arena,
     struct address *ret_address, const char **ret_reason);
 
@@ -43,10 +43,12 @@ MUST_CHECK int address_parse(struct span s, int flags, struct arena *arena,
 MUST_CHECK int address_parse_path(struct span *s, int flags,
     struct arena *arena, struct address *ret_address, const char **ret_reason);
 
-/* A domain name for the wire: lower-case A-labels without a trailing dot. */
+/* A domain name for the wire: lower-case A-labels without a trailing dot. One
+ * such dot is taken off here; in an address it is refused. */
 MUST_CHECK int address_normalise_domain(
     struct span domain, struct arena *arena, struct span *ret_domain);
-/* A name that may stand in HELO/EHLO: domain or address literal. */
+/* A name that may stand in HELO/EHLO: domain or address literal. Underscores
+ * and bare IPv4 addresses pass: many clients have nothing better. */
 bool address_is_helo_name(struct span name);
 
 /* The domain part of a mailbox in canonical text form ("" for the null path),

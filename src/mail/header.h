@@ -24,7 +24,8 @@ struct header_field {
 
 /* Takes the next field off *rest. 1 for a field; 0 at the end of the section,
  * *rest then stands behind the empty line (or is empty); ERR_SYNTAX for a line
- * that is no field, *ret_field->raw is then that line. Lines end in CRLF. */
+ * that is no field: ret_field->raw is then that line with its continuations,
+ * and *rest stands behind it, so that a caller may go on. Lines end in CRLF. */
 MUST_CHECK int header_next(struct span *rest, struct header_field *ret_field);
 
 /* Length of the header section with its empty line, or 0 when the empty line
@@ -53,8 +54,9 @@ void header_inspect(struct span section, struct header_facts *ret_facts);
 void header_copy_without(
     struct span section, const char *const *names, struct buf *out);
 
-/* The mailboxes' domains of a From field's value: counts the mailboxes and
- * gives the addr-spec of the first (RFC 5322 §3.4; comments, quoted strings,
- * groups understood). ERR_SYNTAX when it cannot be read. */
+/* The mailboxes of a From field's value: counts them and gives the addr-spec of
+ * the first, its domain in canonical form (RFC 5322 §3.4; comments, quoted
+ * strings, groups understood; an empty group counts 0). ERR_SYNTAX when it
+ * cannot be read, or when two readers could read it differently. */
 MUST_CHECK int header_from_address(struct span value, struct arena *arena,
     size_t *ret_count, struct span *ret_first);
