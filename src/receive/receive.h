@@ -26,30 +26,34 @@ struct receiver;
 
 struct receiver_options {
 	struct loop *loop;
-	struct config *config;          /* counted by the receiver */
-	struct tls_context *tls;        /* counted; NULL: none configured */
+	struct config *config; /* counted by the receiver */
+	struct tls_context *tls; /* counted; NULL: none configured */
 	struct intake *intake;
 	struct directory *directory;
 	struct receive_shared *shared;
-	const int *listen_fds;          /* one per config listener, -1 for those
+	const int *listen_fds; /* one per config listener, -1 for those
 					   not SMTP; taken */
 };
 
-MUST_CHECK int receiver_new(const struct receiver_options *options, struct receiver **ret_receiver);
+MUST_CHECK int receiver_new(
+    const struct receiver_options *options, struct receiver **ret_receiver);
 /* Sessions must be over (receiver_count is 0) or are cut. */
 void receiver_free(struct receiver **receiver);
 /* New sessions use these; open ones keep theirs. Listeners stay as they are. */
-void receiver_reload(struct receiver *receiver, struct config *config, struct tls_context *tls);
+void receiver_reload(
+    struct receiver *receiver, struct config *config, struct tls_context *tls);
 /* No new connections; idle sessions get 421 4.3.2, open transactions may end. */
 void receiver_drain(struct receiver *receiver);
 size_t receiver_count(const struct receiver *receiver);
 
 struct receive_stats {
 	uint64_t connections, sessions_open, sessions_tls;
-	uint64_t refused;        /* at the door: limits, lockouts */
+	uint64_t refused; /* at the door: limits, lockouts */
 	uint64_t auth_failures, auth_successes;
 	uint64_t messages_accepted, messages_refused, recipients_refused;
 	uint64_t timeouts;
 };
+
 /* Sums over all receivers of `shared`. Any thread. */
-void receive_stats(struct receive_shared *shared, struct receive_stats *ret_stats);
+void receive_stats(
+    struct receive_shared *shared, struct receive_stats *ret_stats);

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/bug.h"
+#include "base/mem.h"
+#include "base/time.h"
+#include "log/log.h"
+#include "os/socket.h"
+#include "receive/internal.h"
+#include "receive/receive.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* Connections taken per turn and listener, so that a flood of them does not
+ * starve the sessions. */
+#define ACCEPT_BURST 64
+#define ACCEPT_PAUSE_US (100 * US_PER_MS)
+
+static const struct config_listener *
+config_of(const struct listener *l)
+{
+	return &l->receiver->config->listeners[l->number];
+}
+
+/* Over a limit the client is told so, where it can be told in plain. */
+static void
+take_connection(struct listener *l, int fd, const struct netaddr *peer)
+{
+	struct receiver *r = l->receiver;
+	const struct reply full =
+	    REPLY(421, 4, 3, 2, "too many connections: try again later");
+	const struct reply client_full = REPLY(421, 4, 7, 0,
+	    "too many connections from your network: close some first");
+	const struct reply *refusal = NULL;
+
+	atomic_fetch_add(&shared_counters(r->shared)->connections, 1);
+	switch (shared_admit(r->shared, peer, r->config)) {
+	case ADMIT_OK:
+		break;
+	case ADMIT_FULL:
+		refusal = &full;
+		break;
+	case ADMIT_CLIENT_FULL:
+		refusal = &client_full;
+		break;
+	}
+	session_start(r, l, fd, peer, refusal);
+}
+
+static void
+on_connections(struct loop_watch *watch, unsigned events)
+{
+	struct listener *l = LIST_ENTRY(watch, struct listener, watch);
+	struct netaddr peer;
+
+	(void)events;
+	for (int i = 0; i < ACCEPT_BURST; i++) {
+		int fd = socket_accept(watch->fd, &peer);
+
+		if (fd >= 0) {
+			take_connection(l, fd, &peer);
+			continue;
+		}
+		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM ||
+		    fd == -ENOBUFS) {
+			LOG(LOG_ERROR, "receive",
+			    "cannot accept connections: raise the limit of "
+			    "open files (LimitNOFILE)",
+			    LOG_C("error", error_text(fd)));
+			loop_watch_events(watch, 0);
+			loop_timer_set(l->receiver->loop, &l->pause,
+			    loop_now_us(l->receiver->loop) + ACCEPT_PAUSE_US);
+			return;
+		}
+		if (fd == -EAGAIN)
+			return;
+	}
+}
+
+static void
+on_pause_over(struct loop_timer *timer)
+{
+	struct listener *l = LIST_ENTRY(timer, struct listener, pause);
+
+	loop_watch_events(&l->watch, LOOP_READ);
+}
+
+static int
+open_listener(struct receiver *r, size_t number, int fd)
+{
+	struct listener *l = &r->listeners[r->listener_count];
+
+	l->receiver = r;
+	l->number = number;
+	l->watch.on_ready = on_connections;
+	l->pause.on_time = on_pause_over;
+	r->listener_count++;
+	return loop_watch_fd(r->loop, &l->watch, fd, LOOP_READ);
+}
+
+int
+receiver_new(
+    const struct receiver_options *options, struct receiver **ret_receiver)
+{
+	struct receiver *r = MEM_NEW(struct receiver);
+	size_t count = options->config->listener_count;
+	int result = 0;
+
+	r->loop = options->loop;
+	r->config = config_ref(options->config);
+	r->tls = options->tls != NULL ? tls_context_ref(options->tls) : NULL;
+	r->intake = options->intake;
+	r->directory = options->directory;
+	r->shared = options->shared;
+	r->sasl = auth_library_new();
+	r->scratch = mem_alloc(SCRATCH_SIZE);
+	r->listeners = mem_zalloc((count + 1) * sizeof(*r->listeners));
+	list_init(&r->sessions);
+	for (size_t i = 0; i < count && result == 0; i++) {
+		if (options->config->listeners[i].service != CONFIG_HTTP &&
+		    options->listen_fds[i] >= 0)
+			result = open_listener(r, i, options->listen_fds[i]);
+	}
+	if (result < 0) {
+		receiver_free(&r);
+		return result;
+	}
+	*ret_receiver = r;
+	return 0;
+}
+
+static void
+close_listeners(struct receiver *r)
+{
+	for (size_t i = 0; i < r->listener_count; i++) {
+		loop_timer_clear(&r->listeners[i].pause);
+		if (r->listeners[i].watch.loop == NULL)
+			continue;
+		loop_unwatch(&r->listeners[i].watch);
+		close(r->listeners[i].watch.fd);
+	}
+	r->listener_count = 0;
+}
+
+void
+receiver_free(struct receiver **receiver)
+{
+	struct receiver *r = *receiver;
+
+	if (r == NULL)
+		return;
+	close_listeners(r);
+	while (!list_is_empty(&r->sessions))
+		session_cut(LIST_ENTRY(r->sessions.next, struct session, link));
+	gsasl_done(r->sasl);
+	mem_free(r->scratch);
+	mem_free(r->listeners);
+	tls_context_unref(&r->tls);
+	config_unref(&r->config);
+	mem_free(r);
+	*receiver = NULL;
+}
+
+void
+receiver_reload(
+    struct receiver *r, struct config *config, struct tls_context *tls)
+{
+	BUG_UNLESS(config->listener_count == r->config->listener_count);
+	config_unref(&r->config);
+	tls_context_unref(&r->tls);
+	r->config = config_ref(config);
+	r->tls = tls != NULL ? tls_context_ref(tls) : NULL;
+}
+
+void
+receiver_drain(struct receiver *r)
+{
+	r->draining = true;
+	close_listeners(r);
+	LIST_FOR_EACH_SAFE(link, &r->sessions)
+		session_drain(LIST_ENTRY(link, struct session, link));
+}
+
+size_t
+receiver_count(const struct receiver *r)
+{
+	return r->session_count;
+}
