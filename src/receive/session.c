@@ -203,13 +203,16 @@ flush(struct session *s)
 static void
 watch_for(struct session *s)
 {
-	bool writes = smtp_server_output(s->smtp).len > 0 ||
-		      stream_wants_write(s->stream);
 	bool reads = s->phase != SESSION_CLOSING &&
 		     s->phase != SESSION_STARTTLS &&
 		     !(s->phase == SESSION_DIALOGUE &&
 			 (smtp_server_waits_for_answer(s->smtp) ||
 			     smtp_server_output(s->smtp).len > OUTPUT_MAX));
+	/* Readiness does not announce what TLS has already read: a socket that
+	 * can be written wakes us for that, too. */
+	bool writes = smtp_server_output(s->smtp).len > 0 ||
+		      stream_wants_write(s->stream) ||
+		      (reads && stream_has_pending(s->stream));
 
 	loop_watch_events(
 	    &s->watch, (writes ? LOOP_WRITE : 0U) | (reads ? LOOP_READ : 0U));
