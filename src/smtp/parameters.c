@@ -29,9 +29,10 @@ struct parameter {
 };
 
 /* xtext whose decoded form is printable US-ASCII (RFC 3461 §4.2, §4.4): what
- * travels into spools, logs and reports must never carry a line end. */
+ * travels into spools, logs and reports must never carry a line end. It is
+ * encoded again, since servers ahead may be stricter about its form. */
 static bool
-is_printable_xtext(struct span s, size_t decoded_max)
+canonical_xtext(struct span s, size_t decoded_max, struct buf *out)
 {
 	struct buf decoded = BUF_EMPTY;
 	bool ok = xtext_decode(s, &decoded) >= 0;
@@ -39,6 +40,8 @@ is_printable_xtext(struct span s, size_t decoded_max)
 	ok = ok && text.len <= decoded_max;
 	for (size_t i = 0; ok && i < text.len; i++)
 		ok = text.ptr[i] >= ' ' && text.ptr[i] <= '~';
+	if (ok)
+		xtext_encode(text, out);
 	buf_done(&decoded);
 	return ok;
 }
@@ -81,8 +84,11 @@ static bool
 parse_auth(struct parameter_target *t, struct span value)
 {
 	(void)t;
-	return span_eq(value, SPAN("<>")) ||
-	       is_printable_xtext(value, MAIL_AUTH_MAX);
+	struct buf canonical = BUF_EMPTY;
+	bool ok = span_eq(value, SPAN("<>")) ||
+		  canonical_xtext(value, MAIL_AUTH_MAX, &canonical);
+	buf_done(&canonical);
+	return ok;
 }
 
 /* RFC 3461 §4.3 */
@@ -102,10 +108,12 @@ parse_ret(struct parameter_target *t, struct span value)
 static bool
 parse_envid(struct parameter_target *t, struct span value)
 {
-	if (!is_printable_xtext(value, ENVID_MAX))
-		return false;
-	t->mail->envid = arena_dup(t->arena, value);
-	return true;
+	struct buf canonical = BUF_EMPTY;
+	bool ok = canonical_xtext(value, ENVID_MAX, &canonical);
+	if (ok)
+		t->mail->envid = arena_dup(t->arena, buf_span(&canonical));
+	buf_done(&canonical);
+	return ok;
 }
 
 static uint8_t
@@ -188,6 +196,19 @@ is_address_type(struct span s)
 	return s.len > 0;
 }
 
+/* Raw characters need both SMTPUTF8 and the type for them. */
+static bool
+address_to_ascii(const struct parameter_target *t, struct span type,
+    struct span address, struct buf *out)
+{
+	if (span_is_ascii(address)) {
+		buf_append(out, address);
+		return true;
+	}
+	return t->utf8 && span_eq_nocase(type, SPAN("utf-8")) &&
+	       span_is_utf8(address) && unitext_to_ascii(address, out);
+}
+
 /* RFC 3461 §4.2: address type ";" xtext. */
 static bool
 parse_orcpt(struct parameter_target *t, struct span value)
@@ -196,22 +217,15 @@ parse_orcpt(struct parameter_target *t, struct span value)
 	struct span type = span_cut(&address, ';');
 	if (!is_address_type(type) || address.len == 0 || value.len > ORCPT_MAX)
 		return false;
-	if (span_is_ascii(value)) {
-		if (!is_printable_xtext(address, ORCPT_MAX))
-			return false;
-		t->rcpt->orcpt = arena_dup(t->arena, value);
-		return true;
-	}
-	if (!t->utf8 || !span_eq_nocase(type, SPAN("utf-8")) ||
-	    !span_is_utf8(value))
-		return false;
-	struct buf ascii = BUF_EMPTY;
-	bool ok = unitext_to_ascii(value, &ascii);
-	address = span_skip(buf_span(&ascii), type.len + 1);
-	ok = ok && is_printable_xtext(address, SIZE_MAX);
+	struct buf ascii = BUF_EMPTY, canonical = BUF_EMPTY;
+	bool ok = address_to_ascii(t, type, address, &ascii);
+	buf_append(&canonical, type);
+	buf_append_char(&canonical, ';');
+	ok = ok && canonical_xtext(buf_span(&ascii), SIZE_MAX, &canonical);
 	if (ok)
-		t->rcpt->orcpt = arena_dup(t->arena, buf_span(&ascii));
+		t->rcpt->orcpt = arena_dup(t->arena, buf_span(&canonical));
 	buf_done(&ascii);
+	buf_done(&canonical);
 	return ok;
 }
 
