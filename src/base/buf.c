@@ -44,7 +44,7 @@ buf_reserve(struct buf *b, size_t n)
 	/* Moving less than has been consumed keeps the cost per byte constant;
 	 * a nearly full buffer grows instead of moving at every append. */
 	size_t unread = buf_size(b);
-	if (b->head >= unread && b->head > 0) {
+	if (b->ptr && b->head >= unread && b->head > 0) {
 		memmove(b->ptr, b->ptr + b->head, unread);
 		b->head = 0;
 		b->len = unread;

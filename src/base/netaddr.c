@@ -217,9 +217,9 @@ struct range6 {
 
 /* Inside 2000::/3; all outside of it is special anyway. */
 static const struct range6 special_ip6[] = {
-	{ { 0x20, 0x01, 0x00, 0x00 },                  23 }, /* IETF, Teredo */
-	{ { 0x20, 0x01, 0x0d, 0xb8 },                  32 }, /* documentation */
-	{ { 0x3f, 0xff, 0x00 },                        20 }, /* RFC 9637 */
+	{ { 0x20, 0x01, 0x00, 0x00 }, 23 }, /* IETF, Teredo */
+	{ { 0x20, 0x01, 0x0d, 0xb8 }, 32 }, /* documentation */
+	{ { 0x3f, 0xff, 0x00 },       20 }, /* documentation, RFC 9637 */
 };
 
 /* clang-format on */
@@ -236,7 +236,7 @@ is_special_ip4(const uint8_t *ip)
 static bool
 is_special_ip6(const uint8_t *ip)
 {
-	/* RFC 6052 §2.1 and RFC 3056 §2: addresses that lead to an IPv4 one. */
+	/* RFC 6052 §2.1, RFC 3056 §2: ways to an IPv4 address. */
 	static const uint8_t nat64[16] = { 0x00, 0x64, 0xff, 0x9b };
 	static const uint8_t sixto4[16] = { 0x20, 0x02 };
 

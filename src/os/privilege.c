@@ -263,7 +263,7 @@ int
 privilege_confine(const struct privilege_paths *paths, bool *ret_landlock,
     struct failure *ret_failure)
 {
-	bool has_landlock;
+	bool has_landlock = false;
 
 	BUG_UNLESS(paths->data_dir);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)

@@ -19,6 +19,7 @@
 
 #include "base/mem.h"
 #include "os/file.h"
+#include "tls/internal.h"
 
 /* --- a pair of ends ---------------------------------------------------- */
 
@@ -315,6 +316,51 @@ test_channel_binding(void **state)
 	pair_done(&other);
 }
 
+static enum progress
+shake_at_most(int version, struct pair *pair)
+{
+	static const struct tls_connect_options options = {
+		.server_name = "mx.example.com", .verify = true
+	};
+	struct tls_context *client = new_client_context(ca_path);
+	enum progress server;
+
+	/* 0: any lower bound, so that the server is the one to refuse. */
+	assert_int_equal(SSL_CTX_set_min_proto_version(client->ssl_ctx, 0), 1);
+	assert_int_equal(
+	    SSL_CTX_set_max_proto_version(client->ssl_ctx, version), 1);
+	SSL_CTX_set_security_level(client->ssl_ctx, 0);
+	*pair = new_pair();
+	assert_int_equal(stream_accept_tls(pair->server, server_context), 0);
+	assert_int_equal(stream_connect_tls(pair->client, client, &options), 0);
+	tls_context_unref(&client);
+	(void)shake_both(pair, &server);
+	return server;
+}
+
+static void
+test_older_versions(void **state)
+{
+	(void)state;
+	struct pair pair;
+	struct tls_facts facts;
+	unsigned char a[32], b[32];
+	assert_int_equal(shake_at_most(TLS1_2_VERSION, &pair), PROGRESS_DONE);
+	assert_true(stream_tls_facts(pair.client, &facts));
+	assert_string_equal(facts.version, "TLSv1.2");
+	assert_non_null(strstr(facts.cipher, "ECDHE-"));
+	assert_true(facts.verified);
+	assert_int_equal(stream_channel_binding(pair.client, a), 0);
+	assert_int_equal(stream_channel_binding(pair.server, b), 0);
+	assert_memory_equal(a, b, sizeof a);
+	assert_int_equal(write_text(pair.client, "NOOP"), PROGRESS_DONE);
+	assert_reads(pair.server, "NOOP");
+	pair_done(&pair);
+	assert_int_equal(shake_at_most(TLS1_1_VERSION, &pair), PROGRESS_FAILED);
+	assert_string_equal(stream_error(pair.server), "unsupported protocol");
+	pair_done(&pair);
+}
+
 /* A reload makes a new context while a session of the old one is open. */
 static void
 test_reload(void **state)
@@ -559,6 +605,7 @@ main(void)
 		cmocka_unit_test(test_garbage_instead_of_handshake),
 		cmocka_unit_test(test_close_in_handshake),
 		cmocka_unit_test(test_channel_binding),
+		cmocka_unit_test(test_older_versions),
 		cmocka_unit_test(test_reload),
 		cmocka_unit_test(test_one_record),
 		cmocka_unit_test(test_pending),
