@@ -45,7 +45,10 @@ decode_original(struct span orcpt, struct arena *arena)
 		return SPAN_EMPTY;
 	buf_append(&text, type);
 	buf_append_char(&text, ';');
-	if (xtext_decode(rest, &text) == 0)
+	int decoded = span_eq_nocase(type, SPAN("utf-8"))
+	    ? xtext_decode_utf8_address(rest, &text)
+	    : xtext_decode(rest, &text);
+	if (decoded == 0)
 		result = arena_dup(arena, buf_span(&text));
 	buf_done(&text);
 	return result;
