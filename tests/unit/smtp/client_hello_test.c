@@ -255,6 +255,35 @@ test_scenes(void **state)
 	}
 }
 
+/* A driver that forgets to drop what stood behind the 220 is covered; and the
+ * offers of before TLS are gone even where EHLO is refused behind it. */
+static void
+test_nothing_in_clear_text_survives_tls(void **state)
+{
+	(void)state;
+	struct smtp_client_options options = { .hostname = HOST,
+		OPPORTUNISTIC };
+	struct smtp_client *c = smtp_client_new(&options);
+	struct smtp_client_event e;
+	(void)smtp_client_feed(c, SPAN("220 mx\r\n"), &e);
+	(void)smtp_client_feed(
+	    c, SPAN("250-mx\r\n250-DSN\r\n250 STARTTLS\r\n"), &e);
+	struct span in = SPAN("220 go\r\n250-evil\r\n250 CHUNKING\r\n55");
+	assert_int_equal(smtp_client_feed(c, in, &e), in.len);
+	assert_int_equal(e.type, SMTP_CLIENT_STARTTLS);
+	in = SPAN("0 evil\r\n");
+	assert_int_equal(smtp_client_feed(c, in, &e), in.len);
+	assert_int_equal(e.type, SMTP_CLIENT_NONE);
+	smtp_client_secured(c);
+	assert_int_equal(smtp_client_offers(c), 0);
+	assert_int_equal(smtp_client_step(c), SMTP_CLIENT_STEP_EHLO);
+	(void)smtp_client_feed(c, SPAN("502 what?\r\n"), &e);
+	(void)smtp_client_feed(c, SPAN("250 mx\r\n"), &e);
+	assert_int_equal(e.type, SMTP_CLIENT_READY);
+	assert_int_equal(smtp_client_offers(c), 0);
+	smtp_client_free(&c);
+}
+
 /* RFC 4954 §4: an initial response that makes the line too long waits for the
  * empty challenge. */
 static void
@@ -361,6 +390,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_scenes),
+		cmocka_unit_test(test_nothing_in_clear_text_survives_tls),
 		cmocka_unit_test(test_long_initial_response),
 		cmocka_unit_test(test_farewell),
 		cmocka_unit_test(test_bad_host_name),
