@@ -16,12 +16,12 @@
  * the disk: not for reactors.
  */
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/netaddr.h"
+
+#include <stdbool.h>
+#include <stdint.h>
 
 struct directory;
 struct directory_snapshot;
@@ -63,7 +63,8 @@ struct directory_credential {
 
 /* Opens or makes the database, applies schema migrations, makes the default
  * tenant. ERR_VERSION when a newer program wrote it. */
-MUST_CHECK int directory_open(const char *path, struct directory **ret_directory, struct failure *ret_failure);
+MUST_CHECK int directory_open(const char *path,
+    struct directory **ret_directory, struct failure *ret_failure);
 void directory_close(struct directory **directory);
 /* Takes in what other processes changed. 1: there was something. */
 MUST_CHECK int directory_refresh(struct directory *directory);
@@ -74,51 +75,74 @@ MUST_CHECK int directory_refresh(struct directory *directory);
 struct directory_snapshot *directory_snapshot(struct directory *directory);
 void directory_snapshot_unref(struct directory_snapshot **snapshot);
 
-/* NULL when there is none. Valid as long as the snapshot. */
-const struct directory_credential *directory_find_credential(const struct directory_snapshot *s, struct span username);
-const struct directory_tenant *directory_find_tenant(const struct directory_snapshot *s, struct span name);
-const struct directory_tenant *directory_tenant(const struct directory_snapshot *s, uint32_t id);
-const struct directory_stream *directory_find_stream(const struct directory_snapshot *s, uint32_t tenant, struct span name);
-const struct directory_stream *directory_stream(const struct directory_snapshot *s, uint32_t id);
+/* NULL when there is none. Valid as long as the snapshot. A credential that is
+ * revoked or whose tenant is disabled is not found, only listed; a removed
+ * stream is found by its id only, which queued mail may still name. */
+const struct directory_credential *directory_find_credential(
+    const struct directory_snapshot *s, struct span username);
+const struct directory_tenant *directory_find_tenant(
+    const struct directory_snapshot *s, struct span name);
+const struct directory_tenant *directory_tenant(
+    const struct directory_snapshot *s, uint32_t id);
+const struct directory_stream *directory_find_stream(
+    const struct directory_snapshot *s, uint32_t tenant, struct span name);
+const struct directory_stream *directory_stream(
+    const struct directory_snapshot *s, uint32_t id);
 
 /* Compares a secret in constant time. `credential` may be NULL (unknown user):
  * does the same work and says false. */
-bool directory_check_secret(const struct directory_credential *credential, struct span secret);
-bool directory_credential_allows(const struct directory_credential *credential, const struct netaddr *client);
+bool directory_check_secret(
+    const struct directory_credential *credential, struct span secret);
+bool directory_credential_allows(const struct directory_credential *credential,
+    const struct netaddr *client);
 
 /* All of a kind, in order of id: *count and the array. */
-const struct directory_tenant *directory_tenants(const struct directory_snapshot *s, size_t *ret_count);
-const struct directory_stream *directory_streams(const struct directory_snapshot *s, size_t *ret_count);
-const struct directory_credential *directory_credentials(const struct directory_snapshot *s, size_t *ret_count);
+const struct directory_tenant *directory_tenants(
+    const struct directory_snapshot *s, size_t *ret_count);
+const struct directory_stream *directory_streams(
+    const struct directory_snapshot *s, size_t *ret_count);
+const struct directory_credential *directory_credentials(
+    const struct directory_snapshot *s, size_t *ret_count);
 
 /* ---- changing: each is durable when it returns ---------------------------- */
 
 /* Names: 1..64 of [a-z0-9-._], beginning with a letter or digit. ERR_EXISTS,
  * ERR_NOT_FOUND, ERR_SYNTAX, ERR_REFUSED with a sentence. */
-MUST_CHECK int directory_add_tenant(struct directory *d, const char *name, uint32_t *ret_id, struct failure *ret_failure);
+MUST_CHECK int directory_add_tenant(struct directory *d, const char *name,
+    uint32_t *ret_id, struct failure *ret_failure);
 /* Disables for good what belongs to it; refuses the default tenant. */
-MUST_CHECK int directory_remove_tenant(struct directory *d, const char *name, struct failure *ret_failure);
+MUST_CHECK int directory_remove_tenant(
+    struct directory *d, const char *name, struct failure *ret_failure);
 
 struct directory_new_stream {
 	const char *tenant, *name;
 	enum directory_class class;
 	int64_t expire_us;
 };
-MUST_CHECK int directory_add_stream(struct directory *d, const struct directory_new_stream *stream, uint32_t *ret_id, struct failure *ret_failure);
+
+MUST_CHECK int directory_add_stream(struct directory *d,
+    const struct directory_new_stream *stream, uint32_t *ret_id,
+    struct failure *ret_failure);
 /* The two built-in streams cannot be removed. */
-MUST_CHECK int directory_remove_stream(struct directory *d, const char *tenant, const char *name, struct failure *ret_failure);
+MUST_CHECK int directory_remove_stream(struct directory *d, const char *tenant,
+    const char *name, struct failure *ret_failure);
 
 struct directory_new_credential {
-	const char *tenant;   /* NULL: default */
-	const char *stream;   /* NULL: transactional */
-	const char *name;     /* NULL: "" */
+	const char *tenant; /* NULL: default */
+	const char *stream; /* NULL: transactional */
+	const char *name; /* NULL: "" */
 	const char *const *networks; /* NULL-terminated CIDRs, or NULL */
 };
+
 struct directory_made_credential {
 	uint32_t id;
 	char username[64];
 	char password[64]; /* wipe after showing */
 };
-MUST_CHECK int directory_add_credential(struct directory *d, const struct directory_new_credential *credential, struct directory_made_credential *ret_made, struct failure *ret_failure);
+
+MUST_CHECK int directory_add_credential(struct directory *d,
+    const struct directory_new_credential *credential,
+    struct directory_made_credential *ret_made, struct failure *ret_failure);
 /* Immediate: new sessions and new messages of open sessions are refused. */
-MUST_CHECK int directory_revoke_credential(struct directory *d, const char *username, struct failure *ret_failure);
+MUST_CHECK int directory_revoke_credential(
+    struct directory *d, const char *username, struct failure *ret_failure);
