@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures shared by scenarios and interop tests: a relay, scripted receivers,
+a name server, a certificate authority. Everything lives on 127.0.0.0/8."""
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from support.dns import NameServer  # noqa: E402
+from support.pki import Authority  # noqa: E402
+from support.receiver import Receiver  # noqa: E402
+from support.relay import Relay  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture
+def dns():
+    with NameServer() as server:
+        yield server
+
+
+@pytest.fixture
+def receivers(authority):
+    """Makes scripted receivers that end with the test."""
+    made = []
+
+    def make(**options):
+        receiver = Receiver(authority=authority, **options)
+        made.append(receiver)
+        receiver.start()
+        return receiver
+
+    yield make
+    for receiver in made:
+        receiver.stop()
+
+
+@pytest.fixture
+def relays(tmp_path, authority):
+    """Makes relays that end with the test."""
+    made = []
+
+    def make(**config):
+        relay = Relay(tmp_path / f"relay{len(made)}", authority, config)
+        made.append(relay)
+        return relay
+
+    yield make
+    for relay in made:
+        relay.close()
+
+
+@pytest.fixture
+def relay(relays, dns):
+    """A started relay that resolves by the test's name server."""
+    instance = relays(resolver={"servers": [dns.address], "dnssec": False})
+    instance.start()
+    return instance
