@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/bug.h"
+#include "base/mem.h"
+#include "deliver/internal.h"
+#include "log/log.h"
+#include "os/clock.h"
+
+/*
+ * Deliveries that came to the same end at once: an unreachable site's, a dead
+ * domain's, expired ones, those an operator bounced. Each needs its message's
+ * envelope and a record, which must not hold the loop up: so they stand in
+ * line here and are worked off a few milliseconds at a time.
+ */
+
+#define SLICE_US (2 * US_PER_MS)
+#define TRY_AGAIN_US (30 * US_PER_S)
+
+enum { SLICE_MIN = 16 };
+
+struct cause *
+cause_new(const struct result *result)
+{
+	struct cause *cause = MEM_NEW(struct cause);
+	cause->references = 1;
+	cause->result = *result;
+	struct span text =
+	    span_slice(result->reply.text, 0, sizeof cause->text - 1);
+	if (!span_to_cstring(text, cause->text, sizeof cause->text))
+		UNREACHABLE("the text was cut to fit");
+	cause->result.reply.text = span_of(cause->text);
+	return cause;
+}
+
+void
+cause_unref(struct cause **cause)
+{
+	struct cause *c = *cause;
+	*cause = NULL;
+	if (c == NULL || --c->references > 0)
+		return;
+	mem_free(c->site);
+	mem_free(c->peer_host);
+	mem_free(c->peer_address);
+	mem_free(c);
+}
+
+void
+backlog_add(struct dispatch *d, struct cause *cause,
+    struct schedule_queue *queue, const struct schedule_delivery *delivery)
+{
+	struct schedule_key key = schedule_queue_key(queue);
+	struct backlog_entry *e = MEM_NEW(struct backlog_entry);
+	cause->references++;
+	e->cause = cause;
+	e->tenant = key.tenant;
+	e->stream = key.stream;
+	e->delivery = *delivery;
+	list_init(&e->link);
+	list_append(&d->backlog, &e->link);
+	d->backlog_count++;
+	if (d->backlog_timer.loop == NULL)
+		loop_timer_set(
+		    d->loop, &d->backlog_timer, loop_now_us(d->loop));
+}
+
+void
+backlog_take(void *arg, struct schedule_queue *queue,
+    const struct schedule_delivery *delivery)
+{
+	const struct backlog_sink *sink = arg;
+	backlog_add(sink->dispatch, sink->cause, queue, delivery);
+}
+
+static void
+entry_free(struct dispatch *d, struct backlog_entry *e)
+{
+	BUG_UNLESS(d->backlog_count > 0);
+	d->backlog_count--;
+	list_remove(&e->link);
+	cause_unref(&e->cause);
+	mem_free(e);
+}
+
+static int
+record(struct dispatch *d, struct backlog_entry *e)
+{
+	struct cause *cause = e->cause;
+	struct attempt a = {
+		.tenant = e->tenant,
+		.stream = e->stream,
+		.delivery = e->delivery,
+		.route = cause->route,
+		.site = span_of(cause->site),
+		.peer_host = span_of(cause->peer_host),
+		.peer_address = span_of(cause->peer_address),
+	};
+	int err = spool_message_open(d->spool, e->delivery.mno, &a.message);
+	if (err == ERR_NOT_FOUND || err == ERR_CORRUPT) {
+		LOG(LOG_ERROR, "deliver", "a queued message is unreadable",
+		    LOG_N("mno", e->delivery.mno),
+		    LOG_C("reason", error_text(err)));
+		if (cause->result.kind != SPOOL_DEFERRED)
+			outcome_expire_unreadable(d, &e->delivery);
+		return 0;
+	}
+	TRY(err);
+	int done = cause->warning
+		       ? outcome_warn(d, &a, &cause->result)
+		       : outcome_record(d, &a, &cause->result, &e->delivery);
+	spool_message_unref(&a.message);
+	return done;
+}
+
+/* False: could not be recorded; stays first in line. */
+static bool
+work_off_one(struct dispatch *d)
+{
+	struct backlog_entry *e =
+	    LIST_ENTRY(d->backlog.next, struct backlog_entry, link);
+	int err = record(d, e);
+	if (err < 0) {
+		LOG(LOG_ERROR, "deliver", "cannot record an outcome yet",
+		    LOG_N("mno", e->delivery.mno),
+		    LOG_C("reason", error_text(err)));
+		return false;
+	}
+	entry_free(d, e);
+	return true;
+}
+
+void
+backlog_run(struct loop_timer *timer)
+{
+	struct dispatch *d = LIST_ENTRY(timer, struct dispatch, backlog_timer);
+	int64_t delay_us = 0;
+	int64_t end_us = clock_monotonic_us() + SLICE_US;
+	if (spool_space(d->spool) == SPOOL_FAILED)
+		delay_us = TRY_AGAIN_US;
+	for (unsigned n = 0; delay_us == 0 && !list_is_empty(&d->backlog);
+	     n++) {
+		if (!work_off_one(d))
+			delay_us = TRY_AGAIN_US;
+		if (n >= SLICE_MIN && clock_monotonic_us() >= end_us)
+			break;
+	}
+	if (!list_is_empty(&d->backlog))
+		loop_timer_set(d->loop, timer, loop_now_us(d->loop) + delay_us);
+	dispatch_pump_soon(d);
+}
+
+void
+backlog_flush(struct dispatch *d)
+{
+	while (!list_is_empty(&d->backlog) && work_off_one(d))
+		continue;
+}
+
+void
+backlog_free(struct dispatch *d)
+{
+	loop_timer_clear(&d->backlog_timer);
+	LIST_FOR_EACH_SAFE(link, &d->backlog)
+		entry_free(d, LIST_ENTRY(link, struct backlog_entry, link));
+}

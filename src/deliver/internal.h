@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * How the room is divided:
+ *
+ *	dispatch.c    the dispatcher: the scheduler's wants, limits, timers
+ *	lookup.c      a queue's domain becomes a site
+ *	site.c        what is known of a site: its route, hosts, addresses
+ *	connect.c     one connection: from an address to a greeting, host by host
+ *	session.c     an SMTP or LMTP session over it, until it is closed
+ *	auth.c        SASL for the session
+ *	transaction.c one delivery's message on its way through a session
+ *	local.c       deliveries that need no session: maildir, discard
+ *	maildir.c     writing into a Maildir, on a thread of its own
+ *	result.c      what a reply means for a recipient (pure)
+ *	outcome.c     results become spool records, events and reports
+ *	backlog.c     many deliveries that came to the same end at once
+ *	operate.c     operators' requests
+ *
+ * Everything belongs to the loop's thread; maildir.c's thread only gets jobs.
+ */
+
+#include "base/arena.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "base/time.h"
+#include "deliver/deliver.h"
+#include "event/event.h"
+#include "log/tap.h"
+#include "smtp/client.h"
+#include "smtp/dots.h"
+
+#include <stdatomic.h>
+
+/* ---- result.c: pure ------------------------------------------------------- */
+
+/* What one attempt came to for one recipient. */
+struct result {
+	enum spool_outcome_kind kind;
+	bool again; /* not an attempt: goes back untouched */
+	bool local; /* we decided: the peer never said .reply */
+	bool duplicate_risk; /* the final dot may have been taken */
+	bool relayed; /* delivered, but the next hop knows no DSN */
+	const char *step;
+	struct reply reply;
+};
+
+/* Adjacent recipients that share their result. */
+struct run {
+	uint32_t first, count; /* first: index into the results */
+	int64_t due_us; /* wall; deferred only */
+	uint8_t attempts;
+};
+
+struct result result_of_fate(const struct smtp_client_fate *fate);
+/* Recipients that a server only had no room for in this transaction go into
+ * another one at once, provided that this one got somewhere. */
+void result_mark_again(struct result *results, size_t count);
+/* Fills runs (room for count) and returns their number. Temporary results make
+ * one run whatever their codes: they will be tried again together. */
+size_t result_make_runs(
+    const struct result *results, size_t count, struct run *runs);
+/* Greylisting that says so is not worth trying again within minutes. */
+int64_t result_min_delay_us(const struct result *result);
+/* "4.4.1", with a fitting default when the reply has no enhanced code. */
+struct span result_status(const struct result *result, struct arena *arena);
+/* The reply as one line: as the peer said it, or our sentence. */
+struct span result_line(const struct result *result, struct arena *arena);
+/* RFC 7504 and RFC 5321 §3.1: does a refused greeting speak of the domain for
+ * good (521, 556), or only of this host and this moment? */
+bool result_greeting_is_final(const struct reply *reply);
+struct result result_of_resolve(
+    enum resolve_result resolve, struct span problem);
+
+/* ---- site.c --------------------------------------------------------------- */
+
+enum {
+	PLAN_HOSTS_MAX = 20,
+	PLAN_ADDRESSES_MAX = 32, /* bits of connection.tried */
+};
+
+struct plan_address {
+	struct netaddr address;
+	size_t host;
+	int64_t avoid_until_us; /* monotonic: it failed a moment ago */
+};
+
+/* How to reach a site, as of one lookup. Counted: connections keep the plan
+ * they began with while the site already has a newer one. */
+struct plan {
+	unsigned references;
+	struct config *config; /* counted: route lives in it */
+	const struct config_route *route;
+	char *place; /* all of the route that sites differ by */
+	char **hosts;
+	size_t host_count;
+	struct plan_address addresses[PLAN_ADDRESSES_MAX];
+	size_t address_count;
+};
+
+struct plan *plan_new(struct config *config, const struct config_route *route);
+struct plan *plan_ref(struct plan *plan);
+void plan_unref(struct plan **plan);
+void plan_add_host(struct plan *plan, const struct resolve_host *host);
+void plan_add_address(
+    struct plan *plan, const char *host, const struct netaddr *address);
+
+/* The driver's side of a schedule_site; its owner there. */
+struct site {
+	struct dispatch *dispatch;
+	struct schedule_site *handle;
+	struct plan *plan;
+};
+
+/* The route's place ("lmtp unix:/run/x"), to compare routes by. mem_free. */
+char *route_place(const struct config_route *route);
+const char *route_kind(const struct config_route *route);
+/* The name under which the scheduler knows the site. mem_free. */
+char *route_site_name(const struct config_route *route, const char *mx_site);
+/* Puts the queue under its site and gives the site this plan (taken). */
+void site_assign(struct dispatch *d, struct schedule_queue *queue,
+    struct plan *plan, const char *mx_site, int64_t valid_until_us);
+void site_on_free(void *owner);
+/* Does the queue's mail still go where the site leads, after a reload? */
+bool site_still_serves(struct site *site, struct schedule_queue *queue);
+/* Takes the next delivery for a connection; queues whose route has changed are
+ * sent to be looked up anew. */
+bool site_take(struct site *site, struct schedule_connection *c,
+    struct schedule_queue **ret_queue, struct schedule_delivery *ret_delivery);
+
+/* ---- outcome.c ------------------------------------------------------------ */
+
+/* What is common to the recipients of one attempt; empty and zero: unknown. */
+struct attempt {
+	struct spool_message *message;
+	uint32_t tenant, stream;
+	struct schedule_delivery delivery; /* before the attempt */
+	bool counts; /* the attempt is the message's */
+	bool is_final; /* no further hop: maildir, LMTP */
+	const char *route;
+	struct span site, peer_host, peer_address, source_address, tls;
+	bool tls_verified;
+	int64_t took_us;
+};
+
+/* Ends an attempt of what was taken from queue: tells the scheduler, and
+ * writes outcomes, events and reports. Not to be used afterwards: queue. */
+void outcome_settle(struct dispatch *d, struct schedule_queue *queue,
+    const struct attempt *a, struct result *results);
+
+/* The same for a delivery that the scheduler has let go of or already
+ * deferred: `next` is its state to record, all recipients share `result`.
+ * A negative code when it could not be recorded (try again later). */
+MUST_CHECK int outcome_record(struct dispatch *d, const struct attempt *a,
+    const struct result *result, const struct schedule_delivery *next);
+/* A delay warning: the delivery stays queued. */
+MUST_CHECK int outcome_warn(
+    struct dispatch *d, const struct attempt *a, const struct result *result);
+/* The message cannot be opened any more: its recipients end here. */
+void outcome_expire_unreadable(
+    struct dispatch *d, const struct schedule_delivery *delivery);
+
+/* ---- backlog.c ------------------------------------------------------------ */
+
+/* Why many deliveries came to the same end at once. Counted. */
+struct cause {
+	unsigned references;
+	bool warning; /* a delay warning is due, nothing else */
+	struct result result; /* its text is in .text */
+	char text[512];
+	const char *route;
+	char *site, *peer_host, *peer_address; /* or NULL */
+};
+
+struct cause *cause_new(const struct result *result);
+void cause_unref(struct cause **cause);
+
+struct backlog_entry {
+	struct list link;
+	struct cause *cause;
+	uint32_t tenant, stream;
+	struct schedule_delivery delivery;
+};
+
+void backlog_add(struct dispatch *d, struct cause *cause,
+    struct schedule_queue *queue, const struct schedule_delivery *delivery);
+
+/* For the scheduler's functions that tell of many. */
+struct backlog_sink {
+	struct dispatch *dispatch;
+	struct cause *cause;
+};
+
+void backlog_take(void *arg, struct schedule_queue *queue,
+    const struct schedule_delivery *delivery);
+void backlog_run(struct loop_timer *timer);
+void backlog_flush(struct dispatch *d);
+void backlog_free(struct dispatch *d);
+
+/* ---- transaction.c -------------------------------------------------------- */
+
+struct connection;
+
+/* One delivery on its way through a session: at most recipients_per_message
+ * at a time, so that a delivery may take several turns. */
+struct transaction {
+	bool open; /* a turn is under way */
+	bool uncounted; /* cut off by us: goes back untouched */
+	struct schedule_queue *queue; /* NULL: no delivery is held */
+	struct schedule_delivery rest; /* without what is settled; the turn's
+					  recipients stand first */
+	struct spool_message *message;
+	struct arena *arena;
+	struct smtp_client_transaction smtp;
+	int64_t started_us;
+
+	/* the body on its way out */
+	bool body; /* pieces remain to be written */
+	bool stuff; /* dots must be doubled */
+	bool data; /* DATA: the body must end in CRLF */
+	bool completed; /* the missing CRLF was added */
+	bool early; /* the session already knows of the end:
+				      what is left of piece goes out before
+				      its output, not behind it */
+	uint64_t offset; /* of the next piece in the message */
+	struct span piece; /* being written: spool's or stuffed's */
+	struct dots dots;
+	struct buf stuffed;
+	char tail[2]; /* last two octets given out */
+};
+
+/* Opens the message of a taken delivery. False: it was settled at once. */
+bool transaction_open(struct connection *c, struct schedule_queue *queue,
+    const struct schedule_delivery *delivery);
+void transaction_start(struct connection *c);
+/* The fates are known. */
+void transaction_done(struct connection *c);
+/* Gives back what was not settled and lets go of the message. */
+void transaction_release(struct connection *c);
+void transaction_body_begin(struct connection *c, bool dot_stuff);
+/* Makes the next piece. 1; 0 at the body's end; a negative code: unreadable. */
+MUST_CHECK int transaction_body_next(struct transaction *t);
+/* Nothing will follow the present piece. */
+bool transaction_body_ends_here(const struct transaction *t);
+/* For deliveries without a session, too. False: it was settled at once. */
+bool transaction_open_message(struct dispatch *d, struct schedule_queue *queue,
+    const struct schedule_delivery *delivery,
+    struct spool_message **ret_message);
+
+/* ---- auth.c --------------------------------------------------------------- */
+
+struct auth;
+
+/* Mechanisms we can do, best first. `bound`: the TLS session can be bound to. */
+struct span auth_mechanisms(bool bound);
+
+struct auth_options {
+	struct span mechanism;
+	const char *username, *password;
+	const char *hostname; /* the server's */
+	bool bound;
+	unsigned char binding[32]; /* tls-exporter */
+};
+
+MUST_CHECK int auth_new(const struct auth_options *options,
+    struct auth **ret_auth, struct failure *ret_failure);
+void auth_free(struct auth **auth);
+/* Answers a challenge ("": the initial response; base64 both). The answer
+ * lives until the next call. */
+MUST_CHECK int auth_step(
+    struct auth *auth, struct span challenge, struct span *ret_response);
+/* Has the server proved what the mechanism makes it prove? */
+bool auth_is_complete(const struct auth *auth);
+
+/* ---- connect.c, session.c ------------------------------------------------- */
+
+enum connection_state {
+	CONNECTION_NEXT, /* to try the next address */
+	CONNECTION_CONNECTING,
+	CONNECTION_HANDSHAKE, /* implicit TLS, or after STARTTLS */
+	CONNECTION_SESSION, /* speaks SMTP */
+	CONNECTION_IDLE, /* waits for mail */
+	CONNECTION_QUITTING, /* no longer the site's */
+	CONNECTION_CLOSED, /* to be freed */
+};
+
+struct connection {
+	struct list link; /* dispatch.connections */
+	struct schedule_connection counted; /* what the scheduler knows of us */
+	struct dispatch *dispatch;
+	struct site *site; /* NULL once it is not the site's any more */
+	struct plan *plan; /* counted */
+	enum connection_state state;
+	bool busy; /* inside connection_drive */
+
+	uint32_t tried; /* bits: addresses of the plan */
+	unsigned tries;
+	size_t at; /* the address being tried */
+	struct cause *problem; /* why the last address failed */
+	bool all_final; /* each greeting so far refused for good */
+
+	int fd; /* -1 once it is the stream's */
+	struct stream *stream;
+	struct loop_watch watch;
+	struct loop_timer timer;
+	struct smtp_client *client;
+	struct auth *auth;
+	char *in; /* IN_SIZE octets */
+	size_t in_start, in_end;
+	bool input_ended, write_broke;
+	bool write_waits; /* for readiness, */
+	bool write_waits_for_read; /* of the other direction, with TLS */
+	bool moved; /* the peer moved: its time starts anew */
+	bool in_auth; /* what is said is a secret */
+	bool is_out_of_step; /* answered before it had heard all */
+	bool is_ready; /* the greeting and all that lies behind us */
+	size_t tapped; /* octets of the output already shown */
+	int64_t deadline_us; /* of the whole transaction */
+	int64_t ready_us; /* when the session became usable */
+	uint32_t transactions;
+	struct transaction transaction;
+
+	struct tap_session tap;
+	char peer[NETADDR_TEXT_SIZE];
+	char source[NETADDR_TEXT_SIZE];
+	char tls[96];
+	bool tls_verified;
+};
+
+enum { CONNECTION_IN_SIZE = 8192 };
+
+/* Answers SCHEDULE_CONNECT. */
+void connection_open(struct site *site);
+/* Turns the crank; the connection may be gone afterwards. */
+void connection_drive(struct connection *c);
+/* Answers SCHEDULE_WAKE. */
+void connection_wake(struct schedule_connection *counted);
+/* No more deliveries. What is on its way goes on, unless `abrupt`. */
+void connection_retire(struct connection *c, bool abrupt);
+void connection_free(struct connection *c);
+/* The address failed: on to the next one. `local`: we say so, not the peer. */
+void connection_fail(struct connection *c, const char *step,
+    const struct reply *reply, bool local);
+/* The site loses this connection (once). */
+void connection_leave_site(struct connection *c, bool failed);
+const char *connection_host(const struct connection *c);
+const struct netaddr *connection_address(const struct connection *c);
+void connection_set_timer(struct connection *c, int64_t after_us);
+void connection_watch(struct connection *c, unsigned events);
+void connection_begin_tls(struct connection *c);
+/* What its transactions have in common. */
+struct attempt connection_attempt(const struct connection *c);
+
+void session_begin(struct connection *c, bool secured);
+void session_run(struct connection *c);
+void session_on_timer(struct connection *c);
+/* Takes the next delivery and starts it. False: there is none. */
+bool session_take(struct connection *c);
+void session_broken(struct connection *c, const char *why);
+
+/* ---- local.c, maildir.c ---------------------------------------------------- */
+
+void local_open(struct site *site);
+bool local_is_busy(const struct dispatch *d);
+void local_free_all(struct dispatch *d);
+
+struct maildir;
+
+/* One message into one Maildir for some of its recipients. */
+struct maildir_job {
+	struct loop_item done; /* run on the loop's thread afterwards */
+	struct maildir_job *next;
+	struct spool_message *message;
+	uint32_t rcpt_first, rcpt_count;
+	const char *directory, *hostname;
+	int *codes; /* per recipient: 0 or a negative code */
+	bool finished; /* set before `done` is posted */
+};
+
+MUST_CHECK int maildir_start(struct loop *loop, struct maildir **ret_maildir);
+void maildir_stop(struct maildir **maildir);
+void maildir_submit(struct maildir *m, struct maildir_job *job);
+/* The work itself; blocks. For the thread and for tests. */
+void maildir_deliver(struct maildir_job *job);
+
+/* ---- lookup.c ------------------------------------------------------------- */
+
+void lookup_start(struct dispatch *d, struct schedule_queue *queue);
+/* For a change of resolvers. */
+void lookup_cancel_all(struct dispatch *d);
+void lookup_restart_all(struct dispatch *d);
+void lookup_free_all(struct dispatch *d);
+
+/* ---- dispatch.c ------------------------------------------------------------ */
+
+/* What we have learned of an address. */
+struct hint {
+	int64_t plain_until_us; /* its TLS is broken: do without */
+	int64_t no_chunks_until_us; /* it offers BDAT and refuses it */
+};
+
+struct dispatch_counters {
+	atomic_uint_fast64_t connections_open, connections_made,
+	    connections_failed;
+	atomic_uint_fast64_t delivered, deferred, bounced, expired;
+	atomic_uint_fast64_t transactions;
+};
+
+struct dispatch {
+	struct loop *loop;
+	struct config *config;
+	struct spool *spool;
+	struct directory *directory;
+	struct intake *intake;
+	uint32_t share;
+	struct schedule *schedule;
+	struct resolver *resolver; /* for MX: refuses private addresses
+				      unless the config allows them */
+	struct resolver *resolver_fixed; /* for hosts the operator named; NULL
+					    until it is needed */
+
+	struct loop_timer timer; /* looks at the scheduler's wants */
+
+	struct list connections; /* from newest to oldest */
+	size_t connection_count;
+	struct map *hints; /* by address: struct hint */
+	struct map *tls_contexts; /* by CA file */
+	struct list lookups;
+	struct list locals;
+	struct maildir *maildir; /* NULL until the first job */
+
+	struct list backlog;
+	size_t backlog_count;
+	struct loop_timer backlog_timer;
+
+	struct arena *scratch; /* of one settlement */
+	struct buf lines; /* the events of one settlement */
+	uint64_t event_seed[2], event_count;
+
+	bool draining;
+	struct loop_timer drain_timer;
+	struct dispatch_counters counters;
+};
+
+/* Looks at the scheduler's wants in the next turn of the loop. */
+void dispatch_pump_soon(struct dispatch *d);
+/* May mail be taken at all? Not while draining, not with a failed spool. */
+bool dispatch_may_take(const struct dispatch *d);
+int64_t dispatch_wall_us(const struct dispatch *d, int64_t monotonic_us);
+struct resolver *dispatch_resolver_fixed(struct dispatch *d);
+uint32_t dispatch_connections_max(const struct dispatch *d);
+struct hint *dispatch_hint(struct dispatch *d, const struct netaddr *address);
+const struct hint *dispatch_find_hint(
+    const struct dispatch *d, const struct netaddr *address);
+MUST_CHECK int dispatch_tls_context(struct dispatch *d, const char *ca_file,
+    struct tls_context **ret_context, struct failure *ret_failure);
+void dispatch_count(atomic_uint_fast64_t *counter, uint64_t n);

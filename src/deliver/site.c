@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/bug.h"
+#include "base/mem.h"
+#include "deliver/internal.h"
+
+#include <string.h>
+
+enum { PLAN_ADDRESSES_PER_HOST = 8 };
+
+struct plan *
+plan_new(struct config *config, const struct config_route *route)
+{
+	struct plan *plan = MEM_NEW(struct plan);
+	plan->references = 1;
+	plan->config = config_ref(config);
+	plan->route = route;
+	plan->place = route_place(route);
+	plan->hosts = mem_alloc(PLAN_HOSTS_MAX * sizeof *plan->hosts);
+	return plan;
+}
+
+struct plan *
+plan_ref(struct plan *plan)
+{
+	BUG_UNLESS(plan->references > 0);
+	plan->references++;
+	return plan;
+}
+
+void
+plan_unref(struct plan **plan)
+{
+	struct plan *p = *plan;
+	*plan = NULL;
+	if (p == NULL || --p->references > 0)
+		return;
+	for (size_t i = 0; i < p->host_count; i++)
+		mem_free(p->hosts[i]);
+	mem_free(p->hosts);
+	mem_free(p->place);
+	config_unref(&p->config);
+	mem_free(p);
+}
+
+void
+plan_add_address(
+    struct plan *plan, const char *host, const struct netaddr *address)
+{
+	bool known = plan->host_count > 0 &&
+		     strcmp(plan->hosts[plan->host_count - 1], host) == 0;
+	if (plan->address_count == PLAN_ADDRESSES_MAX ||
+	    (!known && plan->host_count == PLAN_HOSTS_MAX))
+		return;
+	if (!known)
+		plan->hosts[plan->host_count++] = mem_strdup(host);
+	plan->addresses[plan->address_count++] = (struct plan_address){
+		.address = *address,
+		.host = plan->host_count - 1,
+	};
+}
+
+void
+plan_add_host(struct plan *plan, const struct resolve_host *host)
+{
+	size_t count = host->address_count;
+	if (count > PLAN_ADDRESSES_PER_HOST)
+		count = PLAN_ADDRESSES_PER_HOST;
+	for (size_t i = 0; i < count; i++) {
+		struct netaddr address = host->addresses[i];
+		address.port = plan->route->deliver == CONFIG_DELIVER_MX
+				   ? plan->route->port
+				   : plan->route->to_port;
+		plan_add_address(plan, host->name, &address);
+	}
+}
+
+const char *
+route_kind(const struct config_route *route)
+{
+	static const char *const names[] = {
+		[CONFIG_DELIVER_MX] = "mx",
+		[CONFIG_DELIVER_SMTP] = "smtp",
+		[CONFIG_DELIVER_LMTP] = "lmtp",
+		[CONFIG_DELIVER_MAILDIR] = "maildir",
+		[CONFIG_DELIVER_DISCARD] = "discard",
+	};
+	BUG_UNLESS((size_t)route->deliver < sizeof names / sizeof names[0]);
+	return names[route->deliver];
+}
+
+/* Everything beside the target that makes a connection another one. */
+static void
+append_terms(const struct config_route *route, struct buf *out)
+{
+	static const char *const tls[] = {
+		[CONFIG_ROUTE_TLS_OPPORTUNISTIC] = "",
+		[CONFIG_ROUTE_TLS_NONE] = " tls=none",
+		[CONFIG_ROUTE_TLS_REQUIRE] = " tls=require",
+	};
+	if (route->deliver == CONFIG_DELIVER_MX && route->port != 25)
+		buf_printf(out, " port=%u", (unsigned)route->port);
+	if (route->deliver == CONFIG_DELIVER_MAILDIR ||
+	    route->deliver == CONFIG_DELIVER_DISCARD)
+		return;
+	buf_append_str(out, tls[route->tls]);
+	if (route->tls_verify)
+		buf_append_str(out, " verify");
+	if (route->tls_ca != NULL)
+		buf_printf(out, " ca=%s", route->tls_ca);
+	if (route->username != NULL)
+		buf_printf(out, " user=%s", route->username);
+}
+
+static char *
+name_of(const struct config_route *route, const char *target)
+{
+	struct buf name = BUF_EMPTY;
+	buf_append_str(&name, route_kind(route));
+	if (target != NULL)
+		buf_printf(&name, " %s", target);
+	append_terms(route, &name);
+	char *copy = span_dup(buf_span(&name));
+	buf_done(&name);
+	return copy;
+}
+
+char *
+route_place(const struct config_route *route)
+{
+	bool has_target = route->deliver != CONFIG_DELIVER_MX &&
+			  route->deliver != CONFIG_DELIVER_DISCARD;
+	return name_of(route, has_target ? route->to : NULL);
+}
+
+char *
+route_site_name(const struct config_route *route, const char *mx_site)
+{
+	if (route->deliver != CONFIG_DELIVER_MX)
+		return route_place(route);
+	BUG_UNLESS(mx_site != NULL);
+	return name_of(route, mx_site);
+}
+
+/* What was learned of an address is still true after a new lookup. */
+static void
+carry_over(struct plan *to, const struct plan *from)
+{
+	for (size_t i = 0; i < to->address_count; i++) {
+		struct plan_address *a = &to->addresses[i];
+		for (size_t k = 0; k < from->address_count; k++) {
+			const struct plan_address *b = &from->addresses[k];
+			if (a->address.port == b->address.port &&
+			    netaddr_eq_ip(&a->address, &b->address))
+				a->avoid_until_us = b->avoid_until_us;
+		}
+	}
+}
+
+void
+site_assign(struct dispatch *d, struct schedule_queue *queue, struct plan *plan,
+    const char *mx_site, int64_t valid_until_us)
+{
+	char *AUTO_FREE name = route_site_name(plan->route, mx_site);
+	struct schedule_site *handle = schedule_set_site(
+	    d->schedule, queue, span_of(name), valid_until_us);
+	struct site *site = schedule_site_owner(handle);
+	if (site == NULL) {
+		site = MEM_NEW(struct site);
+		site->dispatch = d;
+		site->handle = handle;
+		schedule_site_set_owner(handle, site);
+	} else {
+		carry_over(plan, site->plan);
+		plan_unref(&site->plan);
+	}
+	site->plan = plan;
+	dispatch_pump_soon(d);
+}
+
+void
+site_on_free(void *owner)
+{
+	struct site *site = owner;
+	plan_unref(&site->plan);
+	mem_free(site);
+}
+
+/* A site lives on over a reload, and its queues with it; each is checked when
+ * its mail is about to go. */
+bool
+site_still_serves(struct site *site, struct schedule_queue *queue)
+{
+	struct dispatch *d = site->dispatch;
+	if (site->plan->config == d->config)
+		return true;
+	const struct config_route *route =
+	    config_route_for(d->config, schedule_queue_key(queue).domain);
+	char *AUTO_FREE place = route_place(route);
+	return strcmp(place, site->plan->place) == 0;
+}
+
+bool
+site_take(struct site *site, struct schedule_connection *c,
+    struct schedule_queue **ret_queue, struct schedule_delivery *ret_delivery)
+{
+	struct dispatch *d = site->dispatch;
+	int64_t now_us = loop_now_us(d->loop);
+	if (!dispatch_may_take(d))
+		return false;
+	while (schedule_take(d->schedule, c, now_us, ret_queue, ret_delivery)) {
+		if (site_still_serves(site, *ret_queue))
+			return true;
+		/* Valid until now: the scheduler asks for the queue's new
+		 * place before it hands out its mail again. */
+		schedule_return(d->schedule, *ret_queue, ret_delivery, now_us);
+		schedule_set_site(d->schedule, *ret_queue,
+		    schedule_site_name(site->handle), now_us);
+		dispatch_pump_soon(d);
+	}
+	return false;
+}
