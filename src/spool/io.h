@@ -18,8 +18,10 @@ struct spool_io {
 	/* flags as for open(2); regular files only */
 	int (*open)(void *owner, const char *path, int flags);
 	int (*close)(void *owner, int file);
-	int64_t (*pread)(void *owner, int file, void *p, size_t len, uint64_t offset);
-	int64_t (*pwritev)(void *owner, int file, const struct iovec *iov, int count, uint64_t offset);
+	int64_t (*pread)(
+	    void *owner, int file, void *p, size_t len, uint64_t offset);
+	int64_t (*pwritev)(void *owner, int file, const struct iovec *iov,
+	    int count, uint64_t offset);
 	int (*datasync)(void *owner, int file);
 	int64_t (*size)(void *owner, int file);
 	int (*rename)(void *owner, const char *from, const char *to);
@@ -27,9 +29,12 @@ struct spool_io {
 	int (*mkdir)(void *owner, const char *path); /* existing is 0 */
 	int (*sync_directory)(void *owner, const char *path);
 	/* Calls fn for each name in a directory, in no order. */
-	int (*list)(void *owner, const char *path, void (*fn)(void *arg, const char *name), void *arg);
+	int (*list)(void *owner, const char *path,
+	    void (*fn)(void *arg, const char *name), void *arg);
 	int64_t (*free_bytes)(void *owner, const char *path);
-	/* Exclusive lock for this process's life; -EWOULDBLOCK when taken. */
+	/* Takes the exclusive lock on a file, made when missing: a handle whose
+	 * close (or the process's end) gives the lock back; -EWOULDBLOCK when
+	 * it is taken. */
 	int (*lock)(void *owner, const char *path);
 };
 

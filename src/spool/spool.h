@@ -21,23 +21,25 @@
  * mail is in the page cache.
  */
 
-#include <stdbool.h>
-
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/error.h"
 #include "mail/msgid.h"
 
+#include <stdbool.h>
+
 struct spool;
 struct spool_io; /* spool/io.h: what the disk looks like */
 
 struct spool_options {
-	const char *directory;   /* made when missing */
-	uint64_t segment_size;   /* bytes; 0: 64 MiB */
-	uint32_t jumbo_size;     /* bodies above go to a file of their own; 0: 1 MiB */
-	uint32_t lazy_sync_us;   /* outcomes without `done` wait at most so long
+	const char *directory; /* made when missing */
+	uint64_t segment_size; /* bytes; 0: 64 MiB */
+	uint32_t
+	    jumbo_size; /* bodies above go to a file of their own; 0: 1 MiB */
+	uint32_t lazy_sync_us; /* outcomes without `done` wait at most so long
 				    for a batch to ride in; 0: 100 ms */
-	uint64_t free_low, free_full; /* free bytes on the file system below which
+	uint64_t free_low,
+	    free_full; /* free bytes on the file system below which
 				    spool_space says so; 0: 1 GiB, 256 MiB */
 	uint16_t node;
 	const struct spool_io *io; /* NULL: the real disk */
@@ -45,7 +47,8 @@ struct spool_options {
 
 /* Locks the directory (ERR_EXISTS when another process has it), repairs the
  * torn tail, quarantines damage, starts the committer in a fresh segment. */
-MUST_CHECK int spool_open(const struct spool_options *options, struct spool **ret_spool, struct failure *ret_failure);
+MUST_CHECK int spool_open(const struct spool_options *options,
+    struct spool **ret_spool, struct failure *ret_failure);
 /* Commits what was submitted, writes a clean end, stops the threads. */
 void spool_close(struct spool **spool);
 
@@ -57,7 +60,12 @@ uint64_t spool_next_mno(struct spool *spool);
 uint64_t spool_id_key(const struct spool *spool);
 uint16_t spool_node(const struct spool *spool);
 
-enum spool_space { SPOOL_SPACE_OK, SPOOL_SPACE_LOW, SPOOL_SPACE_FULL, SPOOL_FAILED };
+enum spool_space {
+	SPOOL_SPACE_OK,
+	SPOOL_SPACE_LOW,
+	SPOOL_SPACE_FULL,
+	SPOOL_FAILED
+};
 
 /* LOW: refuse bulk; FULL, FAILED: refuse all (452 4.3.1). Cheap. */
 enum spool_space spool_space(const struct spool *spool);
@@ -75,18 +83,18 @@ void spool_draft_free(struct spool_draft **draft); /* removes its file, too */
 enum spool_class { SPOOL_TRANSACTIONAL, SPOOL_REPORT, SPOOL_BULK };
 
 enum spool_message_flags {
-	SPOOL_8BIT = 1,       /* body has octets above 127 */
-	SPOOL_UTF8 = 2,       /* header or an address needs SMTPUTF8 */
-	SPOOL_DOTS = 4,       /* some line of prefix or body starts with a dot */
-	SPOOL_BINARY = 8,     /* BINARYMIME: not made of CRLF lines */
+	SPOOL_8BIT = 1, /* body has octets above 127 */
+	SPOOL_UTF8 = 2, /* header or an address needs SMTPUTF8 */
+	SPOOL_DOTS = 4, /* some line of prefix or body starts with a dot */
+	SPOOL_BINARY = 8, /* BINARYMIME: not made of CRLF lines */
 	SPOOL_REPORT_MAIL = 16, /* made by us: never reported on */
 	SPOOL_AUTO_SUBMITTED = 32,
 };
 
 struct spool_rcpt {
 	struct span address; /* canonical; never changes its index */
-	struct span orcpt;   /* "type;xtext" or empty */
-	uint8_t notify;      /* bits of enum smtp_notify */
+	struct span orcpt; /* "type;xtext" or empty */
+	uint8_t notify; /* bits of enum smtp_notify */
 };
 
 struct spool_envelope {
@@ -96,19 +104,19 @@ struct spool_envelope {
 	enum spool_class class;
 	uint32_t flags;
 	int64_t accepted_us, expire_us, not_before_us; /* wall */
-	struct span sender;      /* canonical; empty: <> */
-	struct span envid;       /* xtext or empty */
-	uint8_t ret;             /* enum smtp_ret */
-	struct span user;        /* credential's user name, or empty */
-	struct span client;      /* address of the client in text, or empty */
+	struct span sender; /* canonical; empty: <> */
+	struct span envid; /* xtext or empty */
+	uint8_t ret; /* enum smtp_ret */
+	struct span user; /* credential's user name, or empty */
+	struct span client; /* address of the client in text, or empty */
 	struct span header_from; /* addr-spec of the From field, or empty */
-	struct span subject;     /* raw, cut to 200 octets */
+	struct span subject; /* raw, cut to 200 octets */
 	const struct spool_rcpt *rcpts; /* sorted so that equal domains stand
 					   together */
 	uint32_t rcpt_count;
-	struct span prefix;      /* our trace field and added fields; goes out
+	struct span prefix; /* our trace field and added fields; goes out
 				    before the body */
-	uint64_t body_size;      /* octets, without prefix; set by the spool */
+	uint64_t body_size; /* octets, without prefix; set by the spool */
 };
 
 /* ---- transactions ------------------------------------------------------- */
@@ -128,18 +136,19 @@ struct spool_outcome {
 	uint64_t mno;
 	uint32_t rcpt_first, rcpt_count;
 	enum spool_outcome_kind kind;
-	uint16_t code;    /* SMTP reply code, 0: none */
+	uint16_t code; /* SMTP reply code, 0: none */
 	uint8_t attempts; /* so far */
-	bool warned;      /* the delay warning is sent or not wanted */
-	int64_t due_us;   /* wall; SPOOL_DEFERRED only */
+	bool warned; /* the delay warning is sent or not wanted */
+	int64_t due_us; /* wall; SPOOL_DEFERRED only */
 };
 
 /* An operator's standing order on queues: survives restarts until released. */
 struct spool_order {
 	enum { SPOOL_ORDER_HOLD, SPOOL_ORDER_RELEASE } kind;
+
 	uint32_t tenant, stream; /* 0: any */
-	struct span domain;      /* empty: any */
-	struct span reason;      /* for people */
+	struct span domain; /* empty: any */
+	struct span reason; /* for people */
 	int64_t since_us;
 };
 
@@ -149,8 +158,10 @@ struct spool_txn *spool_txn_new(struct spool *spool);
 void spool_txn_free(struct spool_txn **txn); /* not submitted after all */
 /* Any number of messages per transaction. Takes the draft. Everything else is
  * serialised now: spans may go away afterwards. */
-void spool_txn_message(struct spool_txn *txn, const struct spool_envelope *envelope, struct spool_draft **draft);
-void spool_txn_outcome(struct spool_txn *txn, const struct spool_outcome *outcome);
+void spool_txn_message(struct spool_txn *txn,
+    const struct spool_envelope *envelope, struct spool_draft **draft);
+void spool_txn_outcome(
+    struct spool_txn *txn, const struct spool_outcome *outcome);
 void spool_txn_order(struct spool_txn *txn, const struct spool_order *order);
 /* One or more whole JSON lines for the event log. */
 void spool_txn_event(struct spool_txn *txn, struct span lines);
@@ -171,14 +182,18 @@ struct spool_message;
 
 /* ERR_NOT_FOUND when it is gone; ERR_CORRUPT when its checksum fails (it is
  * then quarantined). */
-MUST_CHECK int spool_message_open(struct spool *spool, uint64_t mno, struct spool_message **ret_message);
+MUST_CHECK int spool_message_open(
+    struct spool *spool, uint64_t mno, struct spool_message **ret_message);
 void spool_message_unref(struct spool_message **message);
-const struct spool_envelope *spool_message_envelope(const struct spool_message *message);
+const struct spool_envelope *spool_message_envelope(
+    const struct spool_message *message);
 /* Octets of prefix and body together, from `offset`. Small messages: the whole
  * rest, without copying; large ones: at most what is read ahead at a time.
  * The span lives until the next call. Empty at the end. */
-MUST_CHECK int spool_message_read(struct spool_message *message, uint64_t offset, struct span *ret_piece);
-uint64_t spool_message_size(const struct spool_message *message); /* prefix + body */
+MUST_CHECK int spool_message_read(
+    struct spool_message *message, uint64_t offset, struct span *ret_piece);
+uint64_t spool_message_size(
+    const struct spool_message *message); /* prefix + body */
 
 /* ---- after a restart ----------------------------------------------------- */
 
@@ -190,11 +205,13 @@ struct spool_live_rcpt {
 };
 
 /* One call per message with a recipient that is not done, oldest first. */
-typedef void spool_live_fn(void *arg, const struct spool_envelope *envelope, const struct spool_live_rcpt *rcpts);
+typedef void spool_live_fn(void *arg, const struct spool_envelope *envelope,
+    const struct spool_live_rcpt *rcpts);
 typedef void spool_order_fn(void *arg, const struct spool_order *order);
 
 /* Call once after spool_open, before anything is submitted. */
-MUST_CHECK int spool_recover(struct spool *spool, spool_live_fn *on_message, spool_order_fn *on_order, void *arg);
+MUST_CHECK int spool_recover(struct spool *spool, spool_live_fn *on_message,
+    spool_order_fn *on_order, void *arg);
 
 /* ---- events: projections follow the log ---------------------------------- */
 
@@ -204,7 +221,8 @@ typedef int spool_event_fn(void *arg, struct span lines);
  * most about 1 MiB of them, and moves *lsn behind the last one taken. Stops
  * early when fn returns a negative code, and returns it. Start with 0 for the
  * oldest there is. 1: there was something; 0: nothing new. */
-MUST_CHECK int spool_events_read(struct spool *spool, uint64_t *lsn, spool_event_fn *fn, void *arg);
+MUST_CHECK int spool_events_read(
+    struct spool *spool, uint64_t *lsn, spool_event_fn *fn, void *arg);
 /* Waits until there may be news after `lsn`, or timeout. */
 void spool_events_wait(struct spool *spool, uint64_t lsn, int64_t timeout_us);
 /* Wakes waiters (shutdown). */
@@ -216,15 +234,15 @@ void spool_events_exported(struct spool *spool, uint64_t lsn);
 /* ---- looking ------------------------------------------------------------- */
 
 struct spool_stats {
-	uint64_t messages;      /* with a live recipient */
-	uint64_t recipients;    /* live */
+	uint64_t messages; /* with a live recipient */
+	uint64_t recipients; /* live */
 	uint64_t segments, segments_free;
 	uint64_t bytes_written; /* since open */
 	uint64_t batches, syncs, transactions;
 	uint64_t sync_us_total, sync_us_max;
-	uint64_t quarantined;   /* records set aside as damaged */
+	uint64_t quarantined; /* records set aside as damaged */
 	uint64_t durable_lsn;
-	int failed;             /* 0, or why the spool stopped */
+	int failed; /* 0, or why the spool stopped */
 };
 
 void spool_stats(struct spool *spool, struct spool_stats *ret_stats);
@@ -233,8 +251,11 @@ void spool_stats(struct spool *spool, struct spool_stats *ret_stats);
  * Returns the number of problems or a negative code. */
 struct spool_verify_result {
 	uint64_t segments, records, messages, live_messages, live_recipients;
-	uint64_t torn_bytes;  /* an unacknowledged tail: harmless */
+	uint64_t torn_bytes; /* an unacknowledged tail: harmless */
 	uint64_t problems;
 };
-typedef void spool_problem_fn(void *arg, const char *file, uint64_t offset, const char *problem);
-MUST_CHECK int spool_verify(const char *directory, spool_problem_fn *fn, void *arg, struct spool_verify_result *ret_result);
+
+typedef void spool_problem_fn(
+    void *arg, const char *file, uint64_t offset, const char *problem);
+MUST_CHECK int spool_verify(const char *directory, spool_problem_fn *fn,
+    void *arg, struct spool_verify_result *ret_result);

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+
+/*
+ * Inside the spool. Threads: the committer alone writes segments, rotates and
+ * applies outcomes; the stager syncs large bodies before their transactions go
+ * to the committer; the keeper prepares, recycles and removes files. Locks
+ * are leaves: none is taken while another is held.
+ */
+
+#include "base/buf.h"
+#include "base/map.h"
+#include "base/time.h"
+#include "spool/format.h"
+#include "spool/io.h"
+#include "spool/spool.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define LSN(segment, offset) ((uint64_t)(segment) << 32 | (uint64_t)(offset))
+#define LSN_SEGMENT(lsn) ((uint32_t)((lsn) >> 32))
+#define LSN_OFFSET(lsn) ((uint32_t)(lsn))
+
+#define BATCH_BYTES_MAX (4u << 20)
+#define BATCH_PIECES_MAX 1000
+
+/* ---- io.c ----------------------------------------------------------------- */
+
+/* Writes everything, however short the calls; consumes iov. */
+MUST_CHECK int io_write(const struct spool_io *io, int file, struct iovec *iov,
+    size_t count, uint64_t offset);
+/* Bytes read: fewer than len only at the end of the file. */
+MUST_CHECK int64_t io_read(
+    const struct spool_io *io, int file, void *p, size_t len, uint64_t offset);
+/* Creates or overwrites a file with these bytes and syncs it. */
+int io_put(const struct spool_io *io, const char *path, int flags,
+    struct span content);
+
+/* ---- segment.c ------------------------------------------------------------ */
+
+struct slot;
+
+struct segment {
+	uint32_t number;
+	int32_t epoch; /* low 16 bits of the writer's; -1: unknown */
+	bool is_whole; /* prewritten to full size: worth using again */
+	bool is_active; /* the committer writes here */
+	int file; /* -1: closed for now */
+	uint64_t end; /* of what counts; grows while active */
+	uint64_t attested; /* scanning: below this all was durable */
+	uint64_t live; /* messages with a live recipient */
+	uint32_t refs;
+	uint64_t used; /* tick of the last ref */
+};
+
+/* By number, ascending. Guarded by `lock`. */
+struct segments {
+	pthread_mutex_t lock;
+	pthread_cond_t chores; /* the keeper's work may be due */
+	struct segment **all;
+	size_t count, capacity;
+	size_t open_files;
+	uint64_t tick;
+	char **pool; /* paths of prepared files */
+	size_t pool_count;
+	uint64_t pool_serial;
+	uint64_t exported; /* lsn; 0: nothing may be recycled */
+	uint64_t *dead_bodies; /* numbers of body files to remove */
+	size_t dead_count, dead_capacity;
+	int prepare_error; /* of the last attempt */
+	bool is_stuck; /* a name could not be made durable: nothing is
+			  recycled any more */
+	bool is_closing;
+};
+
+char *segment_path(const struct spool *spool, uint32_t number);
+char *body_path(const struct spool *spool, uint64_t mno);
+struct segment *segment_add(struct spool *spool, uint32_t number);
+/* A counted segment with its file open. ERR_NOT_FOUND: recycled. */
+MUST_CHECK int segment_ref(
+    struct spool *spool, uint32_t number, struct segment **ret_segment);
+void segment_unref(struct spool *spool, struct segment *segment);
+/* The same for the first one with a number of at least `number`. */
+MUST_CHECK int segment_ref_from(
+    struct spool *spool, uint32_t number, struct segment **ret_segment);
+uint64_t segment_end(struct spool *spool, const struct segment *segment);
+/* Messages of a segment gained or lost. */
+void segment_count_live(struct spool *spool, uint32_t number, int change);
+/* Makes a new segment the active one. The old one ends at the durable lsn. */
+MUST_CHECK int segment_rotate(struct spool *spool);
+/* A prepared file is ready. */
+bool segment_is_prepared(struct spool *spool);
+/* None is, and none can be made: what is left is for outcomes. */
+bool segment_is_scarce(struct spool *spool);
+/* Takes note of the active segment's end. */
+void segment_advance(struct spool *spool, uint64_t end);
+/* The active segment ends here; the next batch goes to another. */
+void segment_seal(struct spool *spool);
+/* A message has no live recipient any more. */
+void segment_bury(struct spool *spool, const struct slot *slot);
+/* Frees what is dead at the front of the log. */
+void segment_recycle(struct spool *spool);
+/* Adds one prewritten file to the pool. */
+MUST_CHECK int segment_prepare(struct spool *spool);
+void segments_free(struct spool *spool);
+
+/* ---- index.c --------------------------------------------------------------- */
+
+/* Where a message is. 24 bytes; the table is at most 7/8 full and doubles, so
+ * a message costs 28 to 55 bytes. */
+struct slot {
+	uint64_t mno; /* 0: empty */
+	uint32_t segment;
+	uint32_t at; /* offset / FORMAT_ALIGN */
+	uint32_t len; /* of the payload */
+	uint16_t live; /* recipients that are not done */
+	uint8_t is_file;
+	uint8_t is_damaged; /* found wrong on reading, and set aside */
+};
+
+#define INDEX_SHARDS 64
+
+struct index {
+	struct index_shard {
+		pthread_mutex_t lock;
+		struct slot *table;
+		size_t size, count; /* size: power of two or 0 */
+	} shards[INDEX_SHARDS];
+};
+
+void index_init(struct index *index);
+void index_done(struct index *index);
+/* Replaces one of the same number. */
+void index_put(struct index *index, const struct slot *slot);
+bool index_get(struct index *index, uint64_t mno, struct slot *ret_slot);
+/* Takes n live recipients off; removes the slot with the last. Returns how many
+ * there were to take. *ret_slot is as after: live == 0 says that the message
+ * is gone. */
+uint32_t index_settle(
+    struct index *index, uint64_t mno, uint32_t n, struct slot *ret_slot);
+/* True when it was not marked before. */
+bool index_mark_damaged(struct index *index, uint64_t mno);
+/* All slots in the order of the log; mem_free them. */
+struct slot *index_all(struct index *index, size_t *ret_count);
+
+/* ---- scan.c ----------------------------------------------------------------- */
+
+enum found { FOUND_RECORD, FOUND_DAMAGE, FOUND_END };
+
+struct record {
+	enum found found;
+	uint64_t offset, next;
+	struct record_header header;
+	struct span payload; /* until the next call; empty unless wanted */
+};
+
+/* Walks the records of one segment. Below `attested` a bad record is damage:
+ * it is passed over. From there on it is the end of the log. */
+struct scan {
+	const struct spool_io *io;
+	int file;
+	uint32_t segment, seal;
+	int32_t epoch; /* -1: that of the first record */
+	uint64_t at, end, attested;
+	uint32_t wanted; /* payloads to read and check: 1 << type */
+	uint64_t batch_end;
+	uint8_t *window;
+	size_t window_size, window_len;
+	uint64_t window_at;
+};
+
+#define SCAN_ALL UINT32_MAX
+
+void scan_init(
+    struct scan *scan, const struct spool_io *io, int file, uint32_t seal);
+void scan_done(struct scan *scan);
+MUST_CHECK int scan_next(struct scan *scan, struct record *ret_record);
+
+/* The largest durable lsn any batch of the segment tells of; also how far the
+ * file reaches and the largest next_mno. */
+struct scan_tail {
+	uint64_t durable_lsn, next_mno;
+};
+
+MUST_CHECK int scan_tail(
+    struct scan *scan, uint64_t size, struct scan_tail *ret_tail);
+/* End of the last whole transaction, at least `attested`. */
+MUST_CHECK int scan_find_end(struct scan *scan, uint64_t *ret_end);
+
+/* ---- orders.c ---------------------------------------------------------------- */
+
+struct standing {
+	struct standing *next;
+	struct spool_order order; /* its spans are owned */
+};
+
+void standing_apply(struct standing **list, const struct spool_order *order);
+void standing_free(struct standing **list);
+
+/* ---- txn.c -------------------------------------------------------------------- */
+
+struct spool_txn {
+	struct spool_txn *next;
+	struct spool *spool;
+	spool_done_fn *done;
+	void *arg;
+	struct buf message; /* MSG record up to an inline body */
+	struct spool_draft *draft;
+	uint32_t inline_len;
+	struct slot slot; /* what the index will get; mno 0: no message */
+	struct buf rest; /* other records, whole */
+	enum record_type open_type;
+	size_t open_at; /* record of rest that takes more items; SIZE_MAX */
+	uint32_t records;
+	int error; /* cannot be committed */
+	int64_t queued_us; /* monotonic */
+};
+
+/* Nothing more is added: closes the last record, marks the group. */
+void txn_seal(struct spool_txn *txn);
+/* Tells the submitter and frees. The body's file stays. */
+void txn_finish(struct spool_txn *txn, int result);
+uint64_t txn_size(const struct spool_txn *txn);
+size_t txn_pieces(const struct spool_txn *txn);
+/* Fills lsns and checksums of headers, adds its pieces to iov. */
+size_t txn_stamp(struct spool_txn *txn, uint64_t lsn, struct iovec *iov);
+/* Removes the body file of a transaction that will not be. */
+void txn_abandon(struct spool_txn *txn);
+
+typedef void record_fn(void *arg, enum record_type type, struct span payload);
+/* Calls fn for every record beside the message. */
+void txn_each(const struct spool_txn *txn, record_fn *fn, void *arg);
+/* A transaction with every standing order. NULL: there is none. */
+struct spool_txn *txn_of_orders(struct spool *spool);
+
+/* ---- commit.c ------------------------------------------------------------------ */
+
+enum sleep { SLEEP_AWAKE, SLEEP_DOZING /* lazy work waits */, SLEEP_DEEP };
+
+/* Transactions on their way to a thread, in order. */
+struct queue {
+	pthread_mutex_t lock;
+	pthread_cond_t work;
+	struct spool_txn *first, **last;
+	enum sleep sleep; /* of the thread that takes */
+	bool is_closing;
+};
+
+void queue_init(struct queue *queue);
+void queue_done(struct queue *queue);
+/* Wakes the taker only if it sleeps and this is worth it. */
+void queue_push(struct queue *queue, struct spool_txn *txn);
+void queue_close(struct queue *queue);
+/* To the committer. */
+void commit_push(struct spool *spool, struct spool_txn *txn);
+/* An outcome that is durable. */
+void commit_outcome(struct spool *spool, const struct spool_outcome *outcome);
+void *commit_thread(void *spool);
+
+/* ---- keeper.c ------------------------------------------------------------------- */
+
+void *keeper_thread(void *spool);
+void *stager_thread(void *spool);
+void stage_push(struct spool *spool, struct spool_txn *txn);
+void keeper_measure_space(struct spool *spool);
+
+/* ---- draft.c ---------------------------------------------------------------------- */
+
+struct draft_chunk {
+	struct draft_chunk *next;
+	size_t len, capacity;
+	char bytes[];
+};
+
+struct spool_draft {
+	struct spool *spool;
+	uint64_t mno;
+	uint64_t size;
+	struct draft_chunk *first, *last;
+	int error;
+	int file; /* -1: in memory */
+	char *path;
+	uint64_t written; /* octets that are in the file */
+	struct buf piece_crcs;
+};
+
+/* No more will be written: the file has everything, but is not synced. */
+MUST_CHECK int draft_finish(struct spool_draft *draft);
+/* Syncs the file and its name; closes it. May take long. */
+MUST_CHECK int draft_settle(struct spool_draft *draft);
+/* Frees the memory; the file stays. */
+void draft_keep(struct spool_draft **draft);
+
+/* ---- recover.c --------------------------------------------------------------------- */
+
+/* Recipients of a message of which not all are alike; until spool_recover. */
+struct rcpt_state {
+	uint32_t count;
+	struct spool_live_rcpt rcpts[];
+};
+
+/* Writes the older of both manifests. */
+int manifest_write(struct spool *spool, bool is_clean);
+MUST_CHECK int recover_scan(struct spool *spool, struct failure *ret_failure);
+void recover_free(struct spool *spool);
+/* Sets bytes of a segment aside and counts them. */
+void quarantine(struct spool *spool, const struct segment *segment,
+    uint64_t offset, uint64_t len, const char *problem);
+
+/* ---- message.c ----------------------------------------------------------------------- */
+
+/* A MSG record in memory. */
+struct stored {
+	char *bytes;
+	size_t size;
+	struct spool_envelope envelope; /* looks into bytes and rcpts */
+	struct message_body body;
+	struct spool_rcpt *rcpts;
+};
+
+/* Reads the record of a slot, without an inline body unless `whole`, which
+ * also checks the sum. */
+MUST_CHECK int stored_load(struct spool *spool, const struct segment *segment,
+    const struct slot *slot, bool whole, struct stored *ret_stored);
+void stored_done(struct stored *stored);
+
+/* ---- verify.c ---------------------------------------------------------------------------- */
+
+/* Recovery that changes nothing and tells of problems. */
+struct verification {
+	spool_problem_fn *fn;
+	void *arg;
+	struct spool_verify_result result;
+};
+
+void verify_problem(struct verification *v, const char *file, uint64_t offset,
+    const char *problem);
+MUST_CHECK int verify_with(
+    const struct spool_options *options, struct verification *v);
+
+/* ---- spool.c ------------------------------------------------------------------------ */
+
+struct spool {
+	const struct spool_io *io;
+	char *directory;
+	struct spool_options options; /* with the defaults filled in */
+	int lock_file;
+	uint64_t id_key;
+	uint32_t seal, epoch;
+	uint64_t manifest_serial;
+
+	atomic_uint_fast64_t next_mno;
+	atomic_uint_fast64_t durable_lsn;
+	atomic_uint written_segment; /* the last one this process wrote to */
+	atomic_int failed; /* 0 or a negative code */
+	atomic_int space; /* enum spool_space by free bytes */
+	atomic_int no_room; /* no segment can be had: no message is taken */
+
+	struct segments segments;
+	struct index index;
+	struct queue queue; /* to the committer */
+	struct queue stage; /* to the stager */
+
+	/* The committer's alone. */
+	struct spool_txn *pending, **pending_last; /* taken off the queue */
+	size_t urgent; /* of these: somebody waits */
+	uint64_t lazy_bytes; /* … and nobody */
+	int64_t no_room_until_us; /* monotonic; when to try again */
+	struct segment *active; /* NULL: the next batch makes one */
+	uint32_t next_segment;
+	uint64_t tail; /* offset in the active segment */
+	uint64_t batch_no;
+	int failures; /* batches in a row */
+	struct standing *orders;
+	struct iovec *iov;
+
+	struct map *rcpt_states; /* struct rcpt_state by mno */
+	struct verification *verification; /* NULL: for real */
+
+	pthread_mutex_t event_lock;
+	pthread_cond_t event_news;
+	uint64_t event_wakes;
+	atomic_uint event_waiters;
+
+	pthread_t committer, keeper, stager;
+
+	atomic_uint_fast64_t recipients, messages;
+	atomic_uint_fast64_t bytes_written, batches, syncs, transactions;
+	atomic_uint_fast64_t sync_us_total, sync_us_max, quarantined;
+};
+
+struct spool *spool_new(const struct spool_options *options);
+void spool_free(struct spool *spool);
+/* Stops the spool for good (until it is opened again). */
+void spool_fail(struct spool *spool, int code);
+struct superblock spool_superblock(
+    const struct spool *spool, enum superblock_kind kind);
+void cond_init_monotonic(pthread_cond_t *cond);
+/* Waits until woken or `deadline_us` (monotonic) has passed. */
+void cond_wait_until(
+    pthread_cond_t *cond, pthread_mutex_t *lock, int64_t deadline_us);

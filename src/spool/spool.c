@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Opening, closing, and what is asked of the spool as a whole. */
+
+#include "spool/spool.h"
+
+#include "base/bug.h"
+#include "base/mem.h"
+#include "os/clock.h"
+#include "spool/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEGMENT_SIZE (64u << 20)
+#define SEGMENT_SIZE_MIN (64u << 10)
+#define SEGMENT_SIZE_MAX (2048u << 20) /* offsets have 32 bits */
+#define JUMBO_SIZE (1u << 20)
+#define JUMBO_SIZE_MAX (64u << 20)
+#define LAZY_SYNC_US 100000
+#define FREE_LOW (UINT64_C(1) << 30)
+#define FREE_FULL (UINT64_C(256) << 20)
+/* Beyond a batch's pieces: one transaction that has more by itself. */
+#define IOV_COUNT (BATCH_PIECES_MAX + 16 + JUMBO_SIZE_MAX / FORMAT_PIECE + 16)
+
+/* ---- waiting ----------------------------------------------------------------------- */
+
+void
+cond_init_monotonic(pthread_cond_t *cond)
+{
+	pthread_condattr_t attributes;
+
+	(void)pthread_condattr_init(&attributes);
+	(void)pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(cond, &attributes);
+	(void)pthread_condattr_destroy(&attributes);
+}
+
+void
+cond_wait_until(
+    pthread_cond_t *cond, pthread_mutex_t *lock, int64_t deadline_us)
+{
+	struct timespec ts = {
+		.tv_sec = deadline_us / US_PER_S,
+		.tv_nsec = deadline_us % US_PER_S * 1000,
+	};
+
+	if (deadline_us == TIME_NEVER)
+		(void)pthread_cond_wait(cond, lock);
+	else
+		(void)pthread_cond_timedwait(cond, lock, &ts);
+}
+
+/* ---- small questions ------------------------------------------------------------------ */
+
+uint64_t
+spool_next_mno(struct spool *spool)
+{
+	return atomic_fetch_add(&spool->next_mno, 1);
+}
+
+uint64_t
+spool_id_key(const struct spool *spool)
+{
+	return spool->id_key;
+}
+
+uint16_t
+spool_node(const struct spool *spool)
+{
+	return spool->options.node;
+}
+
+enum spool_space
+spool_space(const struct spool *spool)
+{
+	if (atomic_load(&spool->failed) < 0)
+		return SPOOL_FAILED;
+	if (atomic_load(&spool->no_room))
+		return SPOOL_SPACE_FULL;
+	return (enum spool_space)atomic_load(&spool->space);
+}
+
+void
+spool_fail(struct spool *spool, int code)
+{
+	int none = 0;
+
+	BUG_UNLESS(code < 0);
+	(void)atomic_compare_exchange_strong(&spool->failed, &none, code);
+	spool_events_wake(spool);
+}
+
+void
+spool_stats(struct spool *spool, struct spool_stats *ret_stats)
+{
+	struct spool_stats stats = {
+		.messages = atomic_load(&spool->messages),
+		.recipients = atomic_load(&spool->recipients),
+		.bytes_written = atomic_load(&spool->bytes_written),
+		.batches = atomic_load(&spool->batches),
+		.syncs = atomic_load(&spool->syncs),
+		.transactions = atomic_load(&spool->transactions),
+		.sync_us_total = atomic_load(&spool->sync_us_total),
+		.sync_us_max = atomic_load(&spool->sync_us_max),
+		.quarantined = atomic_load(&spool->quarantined),
+		.durable_lsn = atomic_load(&spool->durable_lsn),
+		.failed = atomic_load(&spool->failed),
+	};
+
+	(void)pthread_mutex_lock(&spool->segments.lock);
+	stats.segments = spool->segments.count;
+	stats.segments_free = spool->segments.pool_count;
+	(void)pthread_mutex_unlock(&spool->segments.lock);
+	*ret_stats = stats;
+}
+
+struct superblock
+spool_superblock(const struct spool *spool, enum superblock_kind kind)
+{
+	return (struct superblock){
+		.kind = kind,
+		.epoch = spool->epoch,
+		.seal = spool->seal,
+		.id_key = spool->id_key,
+		.durable_lsn = atomic_load(&spool->durable_lsn),
+		.next_mno = atomic_load(&spool->next_mno),
+		.wall_us = clock_wall_us(),
+	};
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+static struct spool_options
+fill_options(const struct spool_options *given)
+{
+	struct spool_options o = *given;
+
+	if (o.segment_size == 0)
+		o.segment_size = SEGMENT_SIZE;
+	if (o.segment_size < SEGMENT_SIZE_MIN)
+		o.segment_size = SEGMENT_SIZE_MIN;
+	if (o.segment_size > SEGMENT_SIZE_MAX)
+		o.segment_size = SEGMENT_SIZE_MAX;
+	o.segment_size = format_paged(o.segment_size);
+	if (o.jumbo_size == 0)
+		o.jumbo_size = JUMBO_SIZE;
+	if (o.jumbo_size > JUMBO_SIZE_MAX)
+		o.jumbo_size = JUMBO_SIZE_MAX;
+	if (o.jumbo_size > o.segment_size / 4)
+		o.jumbo_size = (uint32_t)(o.segment_size / 4);
+	if (o.lazy_sync_us == 0)
+		o.lazy_sync_us = LAZY_SYNC_US;
+	if (o.free_low == 0)
+		o.free_low = FREE_LOW;
+	if (o.free_full == 0)
+		o.free_full = FREE_FULL;
+	return o;
+}
+
+struct spool *
+spool_new(const struct spool_options *options)
+{
+	struct spool *spool = MEM_NEW(struct spool);
+
+	spool->options = fill_options(options);
+	spool->io = options->io ? options->io : &spool_io_disk;
+	spool->directory = mem_strdup(options->directory);
+	spool->lock_file = -1;
+	spool->pending_last = &spool->pending;
+	spool->iov = mem_alloc(IOV_COUNT * sizeof *spool->iov);
+	spool->rcpt_states = map_new();
+	atomic_store(&spool->next_mno, 1);
+	index_init(&spool->index);
+	queue_init(&spool->queue);
+	queue_init(&spool->stage);
+	(void)pthread_mutex_init(&spool->segments.lock, NULL);
+	cond_init_monotonic(&spool->segments.chores);
+	(void)pthread_mutex_init(&spool->event_lock, NULL);
+	cond_init_monotonic(&spool->event_news);
+	return spool;
+}
+
+void
+spool_free(struct spool *spool)
+{
+	queue_done(&spool->queue);
+	queue_done(&spool->stage);
+	segments_free(spool);
+	index_done(&spool->index);
+	recover_free(spool);
+	standing_free(&spool->orders);
+	if (spool->lock_file >= 0)
+		(void)spool->io->close(spool->io->owner, spool->lock_file);
+	(void)pthread_mutex_destroy(&spool->event_lock);
+	(void)pthread_cond_destroy(&spool->event_news);
+	mem_free(spool->iov);
+	mem_free(spool->directory);
+	mem_free(spool);
+}
+
+/* mkdir -p; the names above are made durable, too. */
+static int
+make_directory(const struct spool_io *io, const char *directory)
+{
+	char *AUTO_FREE path = mem_strdup(directory);
+
+	for (char *p = path + 1; *p; p++) {
+		if (*p != '/')
+			continue;
+		*p = '\0';
+		TRY(io->mkdir(io->owner, path));
+		*p = '/';
+	}
+	TRY(io->mkdir(io->owner, path));
+	char *slash = strrchr(path, '/');
+	if (slash == path || !slash)
+		return io->sync_directory(io->owner, slash ? "/" : ".");
+	*slash = '\0';
+	return io->sync_directory(io->owner, path);
+}
+
+static int
+make_directories(const struct spool *spool)
+{
+	const struct spool_io *io = spool->io;
+	char *AUTO_FREE big = mem_printf("%s/big", spool->directory);
+	char *AUTO_FREE aside = mem_printf("%s/quarantine", spool->directory);
+
+	TRY(make_directory(io, spool->directory));
+	TRY(io->mkdir(io->owner, big));
+	return io->mkdir(io->owner, aside);
+}
+
+static int
+start_thread(pthread_t *thread, void *(*run)(void *), struct spool *spool)
+{
+	return -pthread_create(thread, NULL, run, spool);
+}
+
+static int
+start_threads(struct spool *spool)
+{
+	TRY(start_thread(&spool->committer, commit_thread, spool));
+	int result = start_thread(&spool->stager, stager_thread, spool);
+	if (result == 0) {
+		result = start_thread(&spool->keeper, keeper_thread, spool);
+		if (result == 0)
+			return 0;
+		queue_close(&spool->stage);
+		(void)pthread_join(spool->stager, NULL);
+	}
+	queue_close(&spool->queue);
+	(void)pthread_join(spool->committer, NULL);
+	return result;
+}
+
+static int
+lock_and_scan(struct spool *spool, struct failure *ret_failure)
+{
+	char *AUTO_FREE path = mem_printf("%s/LOCK", spool->directory);
+	int result = make_directories(spool);
+
+	if (result < 0)
+		return failure_set(ret_failure, result,
+		    "cannot make the spool directory %s: %s", spool->directory,
+		    error_text(result));
+	result = spool->io->lock(spool->io->owner, path);
+	if (result == -EWOULDBLOCK)
+		return failure_set(ret_failure, ERR_EXISTS,
+		    "another process uses the spool %s", spool->directory);
+	if (result < 0)
+		return failure_set(ret_failure, result, "cannot lock %s: %s",
+		    path, error_text(result));
+	spool->lock_file = result;
+	return recover_scan(spool, ret_failure);
+}
+
+int
+spool_open(const struct spool_options *options, struct spool **ret_spool,
+    struct failure *ret_failure)
+{
+	struct spool *spool = spool_new(options);
+	int result = lock_and_scan(spool, ret_failure);
+
+	if (result == 0) {
+		keeper_measure_space(spool);
+		result = start_threads(spool);
+		if (result < 0)
+			failure_set(ret_failure, result,
+			    "cannot start the spool's threads: %s",
+			    error_text(result));
+	}
+	if (result < 0) {
+		spool_free(spool);
+		return result;
+	}
+	*ret_spool = spool;
+	return 0;
+}
+
+void
+spool_close(struct spool **spool)
+{
+	struct spool *s = *spool;
+
+	if (!s)
+		return;
+	queue_close(&s->stage);
+	(void)pthread_join(s->stager, NULL);
+	queue_close(&s->queue);
+	(void)pthread_join(s->committer, NULL);
+	(void)pthread_mutex_lock(&s->segments.lock);
+	s->segments.is_closing = true;
+	(void)pthread_cond_signal(&s->segments.chores);
+	(void)pthread_mutex_unlock(&s->segments.lock);
+	(void)pthread_join(s->keeper, NULL);
+	/* Without a clean end the next start takes more care, that is all. */
+	if (atomic_load(&s->failed) == 0)
+		(void)manifest_write(s, true);
+	spool_free(s);
+	*spool = NULL;
+}

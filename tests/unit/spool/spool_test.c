@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The spool as its callers see it, on the real disk. */
+
+#include "base/mem.h"
+#include "fixture.h"
+#include "os/clock.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct told told;
+
+static int
+setup(void **state)
+{
+	struct fixture *f = MEM_NEW(struct fixture);
+
+	fixture_setup(f);
+	fixture_open(f);
+	*state = f;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	fixture_teardown(f);
+	mem_free(f);
+	return 0;
+}
+
+static void
+reopen(struct fixture *f)
+{
+	fixture_close(f);
+	fixture_open(f);
+	fixture_recover(f->spool, &told);
+}
+
+static void
+test_message_survives(void **state)
+{
+	static const size_t sizes[] = { 0, 1, 15, 16, 17, 4000, 4096, 5000,
+		32 << 10 };
+	struct fixture *f = *state;
+	uint64_t mnos[9];
+
+	for (size_t i = 0; i < 9; i++) {
+		mnos[i] = fixture_send(f->spool, sizes[i], 1 + (uint32_t)i);
+		assert_int_equal(0, fixture_check(f->spool, mnos[i], sizes[i],
+					1 + (uint32_t)i));
+	}
+	reopen(f);
+	assert_int_equal(9, told.count);
+	for (size_t i = 0; i < 9; i++) {
+		assert_int_equal(mnos[i], told.mnos[i]);
+		assert_int_equal(1 + i, told.live[i]);
+		assert_int_equal(0, fixture_check(f->spool, mnos[i], sizes[i],
+					1 + (uint32_t)i));
+	}
+	assert_true(spool_next_mno(f->spool) > mnos[8]);
+}
+
+static void
+test_large_body_has_a_file(void **state)
+{
+	struct fixture *f = *state;
+	char path[128];
+
+	uint64_t mno = fixture_send(f->spool, 700000, 2);
+	(void)snprintf(path, sizeof path, "%s/big/%016llx", f->directory,
+	    (unsigned long long)mno);
+	assert_int_equal(0, access(path, F_OK));
+	assert_int_equal(0, fixture_check(f->spool, mno, 700000, 2));
+	reopen(f);
+	assert_int_equal(0, fixture_check(f->spool, mno, 700000, 2));
+	fixture_done(f->spool, mno, 0, 2);
+	assert_int_equal(
+	    ERR_NOT_FOUND, fixture_check(f->spool, mno, 700000, 2));
+	fixture_close(f);
+	assert_int_equal(-1, access(path, F_OK));
+}
+
+static void
+test_draft_given_up_leaves_no_file(void **state)
+{
+	struct fixture *f = *state;
+	struct buf body = BUF_EMPTY;
+	char path[128];
+	uint64_t mno = spool_next_mno(f->spool);
+	struct spool_draft *draft = spool_draft_new(f->spool, mno);
+
+	fixture_body(mno, 100000, &body);
+	assert_int_equal(0, spool_draft_write(draft, buf_span(&body)));
+	(void)snprintf(path, sizeof path, "%s/big/%016llx", f->directory,
+	    (unsigned long long)mno);
+	assert_int_equal(0, access(path, F_OK));
+	spool_draft_free(&draft);
+	assert_null(draft);
+	assert_int_equal(-1, access(path, F_OK));
+
+	struct spool_txn *txn = fixture_message(f->spool, mno, 100000, 1);
+	assert_int_equal(0, access(path, F_OK));
+	spool_txn_free(&txn);
+	assert_int_equal(-1, access(path, F_OK));
+	buf_done(&body);
+}
+
+static void
+test_outcomes_survive(void **state)
+{
+	struct fixture *f = *state;
+	struct spool_stats stats;
+	uint64_t gone = fixture_send(f->spool, 100, 3);
+	uint64_t half = fixture_send(f->spool, 100, 3);
+	uint64_t later = fixture_send(f->spool, 100, 1);
+
+	fixture_done(f->spool, gone, 0, 2);
+	fixture_done(f->spool, gone, 2, 1);
+	fixture_done(f->spool, half, 1, 1);
+	struct spool_outcome defer = {
+		.mno = later,
+		.rcpt_count = 1,
+		.kind = SPOOL_DEFERRED,
+		.attempts = 4,
+		.warned = true,
+		.due_us = INT64_C(1234567890123456),
+	};
+	struct spool_txn *txn = spool_txn_new(f->spool);
+	spool_txn_outcome(txn, &defer);
+	assert_int_equal(0, spool_txn_commit(&txn));
+	spool_stats(f->spool, &stats);
+	assert_int_equal(2, stats.messages);
+	assert_int_equal(3, stats.recipients);
+	reopen(f);
+	assert_int_equal(2, told.count);
+	assert_int_equal(half, told.mnos[0]);
+	assert_int_equal(2, told.live[0]);
+	assert_int_equal(later, told.mnos[1]);
+	assert_int_equal(4, told.first[1].attempts);
+	assert_true(told.first[1].warned);
+	assert_true(told.first[1].due_us == INT64_C(1234567890123456));
+	spool_stats(f->spool, &stats);
+	assert_int_equal(2, stats.messages);
+	assert_int_equal(3, stats.recipients);
+	fixture_done(f->spool, half, 0, 1);
+	fixture_done(f->spool, half, 2, 1);
+	reopen(f);
+	assert_int_equal(1, told.count);
+}
+
+static void
+test_lazy_outcome_is_written_in_time(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t mno = fixture_send(f->spool, 100, 1);
+	struct spool_stats stats;
+	struct spool_txn *txn = spool_txn_new(f->spool);
+	struct spool_outcome done = { .mno = mno, .rcpt_count = 1 };
+
+	spool_txn_outcome(txn, &done);
+	int64_t start = clock_monotonic_us();
+	spool_txn_submit(&txn, NULL, NULL);
+	do {
+		usleep(200);
+		spool_stats(f->spool, &stats);
+	} while (stats.messages > 0 && clock_monotonic_us() < start + 5000000);
+	assert_int_equal(0, stats.messages);
+	assert_true(clock_monotonic_us() - start >= 2000);
+}
+
+static void
+test_message_with_outcome_in_one_transaction(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t mno = spool_next_mno(f->spool);
+	struct spool_txn *txn = fixture_message(f->spool, mno, 50, 2);
+	struct spool_outcome suppressed = {
+		.mno = mno,
+		.rcpt_first = 1,
+		.rcpt_count = 1,
+		.kind = SPOOL_SUPPRESSED,
+	};
+
+	spool_txn_outcome(txn, &suppressed);
+	assert_int_equal(0, spool_txn_commit(&txn));
+	reopen(f);
+	assert_int_equal(1, told.count);
+	assert_int_equal(1, told.live[0]);
+	assert_false(told.first[0].done);
+}
+
+static void
+commit_order(struct spool *spool, bool hold, const char *domain)
+{
+	struct spool_order order = {
+		.kind = hold ? SPOOL_ORDER_HOLD : SPOOL_ORDER_RELEASE,
+		.tenant = 1,
+		.domain = span_of(domain),
+		.reason = SPAN("why"),
+	};
+	struct spool_txn *txn = spool_txn_new(spool);
+
+	spool_txn_order(txn, &order);
+	assert_int_equal(0, spool_txn_commit(&txn));
+}
+
+static void
+test_orders_stand_until_released(void **state)
+{
+	struct fixture *f = *state;
+
+	commit_order(f->spool, true, "a.example");
+	commit_order(f->spool, true, "b.example");
+	commit_order(f->spool, false, "a.example");
+	reopen(f);
+	assert_int_equal(1, told.orders);
+	assert_string_equal("b.example", told.last_domain);
+	/* They must outlive the segments in which they were given. */
+	spool_events_exported(f->spool, UINT64_MAX);
+	for (int i = 0; i < 20; i++) {
+		uint64_t mno = fixture_send(f->spool, 30000, 1);
+		fixture_done(f->spool, mno, 0, 1);
+	}
+	reopen(f);
+	assert_int_equal(1, told.orders);
+	assert_string_equal("b.example", told.last_domain);
+	commit_order(f->spool, false, "");
+	reopen(f);
+	assert_int_equal(0, told.orders);
+}
+
+static void
+test_segments_are_recycled(void **state)
+{
+	struct fixture *f = *state;
+	struct spool_stats stats;
+	uint64_t keep = fixture_send(f->spool, 100, 1);
+
+	for (int i = 0; i < 60; i++) {
+		uint64_t mno = fixture_send(f->spool, 30000, 1);
+		fixture_done(f->spool, mno, 0, 1);
+	}
+	spool_stats(f->spool, &stats);
+	assert_true(stats.segments >= 7);
+	/* Nothing before its events are exported, nothing behind what lives. */
+	spool_events_exported(f->spool, stats.durable_lsn);
+	usleep(20000);
+	spool_stats(f->spool, &stats);
+	assert_true(stats.segments >= 7);
+	fixture_done(f->spool, keep, 0, 1);
+	for (int i = 0; i < 500 && stats.segments > 2; i++) {
+		usleep(2000);
+		spool_stats(f->spool, &stats);
+	}
+	assert_in_range(stats.segments, 1, 2);
+	assert_true(stats.segments_free > 0);
+	/* What is written over old bytes is read back right. */
+	uint64_t mnos[40];
+	for (int i = 0; i < 40; i++)
+		mnos[i] = fixture_send(f->spool, 20000, 1);
+	reopen(f);
+	assert_int_equal(40, told.count);
+	for (int i = 0; i < 40; i++)
+		assert_int_equal(0, fixture_check(f->spool, mnos[i], 20000, 1));
+	spool_stats(f->spool, &stats);
+	assert_int_equal(0, stats.quarantined);
+}
+
+static void
+test_directory_is_locked(void **state)
+{
+	struct fixture *f = *state;
+	struct failure failure = { 0 };
+	struct spool *other = NULL;
+
+	assert_int_equal(ERR_EXISTS, spool_open(&f->options, &other, &failure));
+	assert_null(other);
+	assert_non_null(strstr(failure.text, "another process"));
+}
+
+static void
+test_too_much_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct spool_draft *draft;
+	struct spool_envelope e = { .mno = spool_next_mno(f->spool) };
+	struct spool_txn *txn = spool_txn_new(f->spool);
+
+	draft = spool_draft_new(f->spool, e.mno);
+	spool_txn_message(txn, &e, &draft); /* no recipient */
+	assert_int_equal(ERR_LIMIT, spool_txn_commit(&txn));
+	txn = fixture_message(f->spool, spool_next_mno(f->spool), 10, 20000);
+	assert_int_equal(ERR_LIMIT, spool_txn_commit(&txn));
+	assert_int_equal(SPOOL_SPACE_OK, spool_space(f->spool));
+	(void)fixture_send(f->spool, 10, 1);
+}
+
+static void
+test_identity_stays(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t key = spool_id_key(f->spool);
+	uint64_t mno = spool_next_mno(f->spool);
+
+	reopen(f);
+	assert_true(key == spool_id_key(f->spool));
+	assert_true(mno < spool_next_mno(f->spool));
+	assert_int_equal(7, spool_node(f->spool));
+}
+
+int
+main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_message_survives),
+		TEST(test_large_body_has_a_file),
+		TEST(test_draft_given_up_leaves_no_file),
+		TEST(test_outcomes_survive),
+		TEST(test_lazy_outcome_is_written_in_time),
+		TEST(test_message_with_outcome_in_one_transaction),
+		TEST(test_orders_stand_until_released),
+		TEST(test_segments_are_recycled),
+		TEST(test_directory_is_locked),
+		TEST(test_too_much_is_refused),
+		TEST(test_identity_stays),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
