@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/bug.h"
+#include "base/mem.h"
+#include "schedule/internal.h"
+
+#define REASON_MAX 200
+
+/* ---- holds ------------------------------------------------------------------- */
+
+static struct schedule_selector
+rule_selector(const struct hold_rule *rule)
+{
+	return (struct schedule_selector){ rule->tenant, rule->stream,
+		span_of(rule->domain) };
+}
+
+static void
+rule_free(struct hold_rule *rule)
+{
+	list_remove(&rule->link);
+	mem_free(rule->domain);
+	mem_free(rule->reason);
+	mem_free(rule);
+}
+
+void
+holds_free(struct schedule *s)
+{
+	LIST_FOR_EACH_SAFE(link, &s->holds)
+		rule_free(LIST_ENTRY(link, struct hold_rule, link));
+}
+
+static bool
+is_any(struct span domain)
+{
+	return !domain.len || span_eq(domain, SPAN("*"));
+}
+
+/* Everything that the rule matches, the selector matches, too. */
+static bool
+covers(const struct schedule_selector *sel, const struct hold_rule *rule)
+{
+	struct span inner = span_of(rule->domain);
+
+	if ((sel->tenant && sel->tenant != rule->tenant) ||
+	    (sel->stream && sel->stream != rule->stream))
+		return false;
+	if (is_any(sel->domain) || span_eq_nocase(sel->domain, inner))
+		return true;
+	if (is_any(inner) || !span_starts(sel->domain, SPAN("*.")))
+		return false;
+	return inner.len > sel->domain.len - 1 &&
+	       span_ends_nocase(inner, span_skip(sel->domain, 1));
+}
+
+/* Rules that can never decide again go, so that the list stays as short as
+ * what operators have in mind. */
+static void
+rule_add(struct schedule *s, const struct schedule_selector *sel, bool is_hold,
+    struct span reason)
+{
+	bool any_hold = false;
+
+	LIST_FOR_EACH_SAFE(link, &s->holds) {
+		struct hold_rule *rule =
+		    LIST_ENTRY(link, struct hold_rule, link);
+		if (covers(sel, rule))
+			rule_free(rule);
+		else
+			any_hold |= rule->is_hold;
+	}
+	if (!is_hold && !any_hold) {
+		holds_free(s);
+		return;
+	}
+	struct hold_rule *rule = MEM_NEW(struct hold_rule);
+	rule->is_hold = is_hold;
+	rule->tenant = sel->tenant;
+	rule->stream = sel->stream;
+	rule->domain = span_dup(sel->domain);
+	rule->reason = span_dup(span_slice(reason, 0, REASON_MAX));
+	list_append(&s->holds, &rule->link);
+}
+
+static void
+queue_hold(struct schedule_queue *q, bool is_hold, struct span reason)
+{
+	q->is_held = is_hold;
+	mem_free(q->hold_reason);
+	q->hold_reason = NULL;
+	if (is_hold)
+		text_replace(&q->hold_reason, reason, REASON_MAX);
+	queue_update(q);
+}
+
+void
+holds_apply(struct schedule_queue *q)
+{
+	const struct hold_rule *last = NULL;
+
+	LIST_FOR_EACH(link, &q->s->holds) {
+		const struct hold_rule *rule =
+		    LIST_ENTRY(link, struct hold_rule, link);
+		struct schedule_selector sel = rule_selector(rule);
+		if (queue_matches(q, &sel))
+			last = rule;
+	}
+	if (last && last->is_hold)
+		queue_hold(q, true, span_of(last->reason));
+}
+
+static size_t
+hold_or_release(struct schedule *s, const struct schedule_selector *sel,
+    bool is_hold, struct span reason)
+{
+	size_t count = 0;
+
+	rule_add(s, sel, is_hold, reason);
+	for (uint32_t i = 0; i < s->queue_count; i++) {
+		struct schedule_queue *q = s->queues[i];
+		if (!q || !queue_matches(q, sel))
+			continue;
+		queue_hold(q, is_hold, reason);
+		count += queue_has_mail(q) || q->in_flight;
+	}
+	return count;
+}
+
+size_t
+schedule_hold(
+    struct schedule *s, const struct schedule_selector *sel, struct span reason)
+{
+	return hold_or_release(s, sel, true, reason);
+}
+
+size_t
+schedule_release(
+    struct schedule *s, const struct schedule_selector *sel, int64_t now_us)
+{
+	schedule_hear(s, now_us);
+	return hold_or_release(s, sel, false, SPAN_EMPTY);
+}
+
+/* ---- retry ---------------------------------------------------------------------- */
+
+static void
+queue_hurry(struct schedule_queue *q)
+{
+	q->pause_until_us = 0;
+	queue_update(q);
+	if (q->site && queue_is_servable(q))
+		site_probe_now(q->site);
+}
+
+static size_t
+queue_force(struct schedule_queue *q)
+{
+	q->forced_total = 0;
+	for (unsigned level = 0; level < SCHEDULE_LEVELS; level++) {
+		q->forced[level] = q->lists[LIST_LEVEL + level].count;
+		q->forced_total += q->forced[level];
+	}
+	queue_hurry(q);
+	return queue_ready(q);
+}
+
+size_t
+schedule_retry(
+    struct schedule *s, const struct schedule_selector *sel, int64_t now_us)
+{
+	size_t count = 0;
+
+	schedule_hear(s, now_us);
+	for (uint32_t i = 0; i < s->queue_count; i++)
+		if (s->queues[i] && queue_matches(s->queues[i], sel))
+			count += queue_force(s->queues[i]);
+	return count;
+}
+
+/* ---- removal ---------------------------------------------------------------------- */
+
+static size_t
+queue_clear(struct schedule_queue *q, schedule_delivery_fn *fn, void *arg)
+{
+	size_t count = 0;
+
+	for (unsigned list = 0; list < LISTS; list++) {
+		while (q->lists[list].head != NONE) {
+			struct schedule_delivery d =
+			    delivery_remove(q, q->lists[list].head);
+			count++;
+			if (fn)
+				fn(arg, q, &d);
+		}
+	}
+	queue_update(q);
+	return count;
+}
+
+size_t
+schedule_remove(struct schedule *s, const struct schedule_selector *sel,
+    schedule_delivery_fn *fn, void *arg)
+{
+	size_t count = 0;
+
+	for (uint32_t i = 0; i < s->queue_count; i++)
+		if (s->queues[i] && queue_matches(s->queues[i], sel))
+			count += queue_clear(s->queues[i], fn, arg);
+	return count;
+}
+
+/* ---- one message ------------------------------------------------------------------- */
+
+/* The next delivery of a message at or after slot i, or NONE. The slab is read
+ * from end to end: an index by message would cost memory for all of them, and
+ * this is asked by hand. */
+static uint32_t
+message_next(const struct schedule *s, uint64_t mno, uint32_t i)
+{
+	uint32_t end = s->slab.block_count * SLAB_BLOCK;
+
+	for (; i < end; i++) {
+		const struct delivery *d = slab_at(&s->slab, i);
+		if (d->list != LIST_FREE && d->mno == mno)
+			return i;
+	}
+	return NONE;
+}
+
+size_t
+schedule_remove_message(
+    struct schedule *s, uint64_t mno, schedule_delivery_fn *fn, void *arg)
+{
+	size_t count = 0;
+	uint32_t i = 0;
+
+	while ((i = message_next(s, mno, i)) != NONE) {
+		struct schedule_queue *q =
+		    s->queues[slab_at(&s->slab, i)->queue];
+		struct schedule_delivery d = delivery_remove(q, i);
+		queue_update(q);
+		count++;
+		if (fn)
+			fn(arg, q, &d);
+		i++;
+	}
+	return count;
+}
+
+size_t
+schedule_retry_message(struct schedule *s, uint64_t mno, int64_t now_us)
+{
+	size_t count = 0;
+
+	schedule_hear(s, now_us);
+	for (uint32_t i = 0; (i = message_next(s, mno, i)) != NONE; i++) {
+		const struct delivery *d = slab_at(&s->slab, i);
+		struct schedule_queue *q = s->queues[d->queue];
+		if (d->list >= LIST_LEVEL) {
+			wheel_remove(&s->wheel, &s->slab, i);
+			delivery_list_move(q, i, LIST_DUE);
+			delivery_arm(s, i);
+		}
+		queue_hurry(q);
+		count++;
+	}
+	return count;
+}

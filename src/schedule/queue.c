@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/bug.h"
+#include "base/mem.h"
+#include "schedule/internal.h"
+
+#include <string.h>
+
+/* An empty queue keeps its site for the next message. */
+#define LINGER_US US_PER_MIN
+#define DOMAIN_MAX 1000
+#define TURNS 4 /* three for fresh mail, one for a retry */
+
+/* ---- coming and going ------------------------------------------------------ */
+
+struct key_bytes {
+	char bytes[9 + DOMAIN_MAX];
+	size_t len;
+};
+
+static struct span
+key_pack(const struct schedule_key *key, struct key_bytes *ret)
+{
+	BUG_UNLESS(key->domain.len <= DOMAIN_MAX);
+	BUG_UNLESS(key->class < SCHEDULE_CLASSES);
+	memcpy(ret->bytes, &key->tenant, 4);
+	memcpy(ret->bytes + 4, &key->stream, 4);
+	ret->bytes[8] = (char)key->class;
+	if (key->domain.len)
+		memcpy(ret->bytes + 9, key->domain.ptr, key->domain.len);
+	ret->len = 9 + key->domain.len;
+	return span_from(ret->bytes, ret->len);
+}
+
+static uint32_t
+index_take(struct schedule *s)
+{
+	if (s->free_count)
+		return s->free_queues[--s->free_count];
+	if (s->queue_count == s->queue_capacity) {
+		uint32_t capacity =
+		    s->queue_capacity ? s->queue_capacity * 2 : 64;
+		s->queues = mem_resize(s->queues, capacity, sizeof *s->queues);
+		s->free_queues = mem_resize(
+		    s->free_queues, capacity, sizeof *s->free_queues);
+		s->queue_capacity = capacity;
+	}
+	return s->queue_count++;
+}
+
+struct schedule_queue *
+queue_find(struct schedule *s, const struct schedule_key *key)
+{
+	struct key_bytes packed;
+
+	return map_get(s->queues_by_key, key_pack(key, &packed));
+}
+
+struct schedule_queue *
+queue_of(struct schedule *s, const struct schedule_key *key)
+{
+	struct key_bytes packed;
+	struct span bytes = key_pack(key, &packed);
+	struct schedule_queue *q = map_get(s->queues_by_key, bytes);
+
+	if (q)
+		return q;
+	q = mem_zalloc(sizeof *q + key->domain.len + 1);
+	q->s = s;
+	q->tenant = key->tenant;
+	q->stream = key->stream;
+	q->class = (uint8_t)key->class;
+	q->domain_len = key->domain.len;
+	if (key->domain.len)
+		memcpy(q->domain, key->domain.ptr, key->domain.len);
+	for (unsigned i = 0; i < LISTS; i++)
+		q->lists[i] = (struct fifo){ NONE, NONE, 0 };
+	list_init(&q->place_link);
+	list_init(&q->site_link);
+	heap_node_init(&q->timer, TIMER_QUEUE);
+	q->index = index_take(s);
+	s->queues[q->index] = q;
+	s->queue_bytes += sizeof *q + q->domain_len + 1;
+	(void)map_put(s->queues_by_key, bytes, q);
+	holds_apply(q);
+	return q;
+}
+
+void
+queue_free(struct schedule_queue *q)
+{
+	struct schedule *s = q->s;
+	struct schedule_key key = schedule_queue_key(q);
+	struct key_bytes packed;
+
+	site_unbind(q);
+	list_remove(&q->place_link);
+	heap_remove(&s->timers, &q->timer);
+	(void)map_remove(s->queues_by_key, key_pack(&key, &packed));
+	s->queues[q->index] = NULL;
+	s->free_queues[s->free_count++] = q->index;
+	s->queue_bytes -= sizeof *q + q->domain_len + 1;
+	mem_free(q->hold_reason);
+	mem_free(q->last_reply);
+	mem_free(q);
+}
+
+/* ---- state ----------------------------------------------------------------- */
+
+uint32_t
+queue_ready(const struct schedule_queue *q)
+{
+	return q->lists[LIST_FRESH].count + q->lists[LIST_DUE].count +
+	       q->forced_total;
+}
+
+bool
+queue_has_mail(const struct schedule_queue *q)
+{
+	return q->recipients > 0;
+}
+
+bool
+queue_is_servable(const struct schedule_queue *q)
+{
+	return queue_ready(q) > 0 && !q->is_held &&
+	       q->pause_until_us <= q->s->now_us;
+}
+
+/* At least one delivery goes out per look-up, however short its answer lives,
+ * or a TTL of 0 would have us asking for ever. */
+static bool
+has_site(const struct schedule_queue *q)
+{
+	return q->site && (!q->was_served || q->valid_until_us > q->s->now_us);
+}
+
+static enum queue_place
+right_place(const struct schedule_queue *q)
+{
+	if (!queue_is_servable(q) || q->is_looked_up)
+		return PLACE_NOWHERE;
+	if (!has_site(q))
+		return PLACE_LOOKUP;
+	return q->site->is_parked ? PLACE_NOWHERE : PLACE_LANE;
+}
+
+void
+queue_leave_place(struct schedule_queue *q)
+{
+	list_remove(&q->place_link);
+	if (q->place == PLACE_LANE && list_is_empty(&q->lane->queues))
+		heap_remove(&q->site->rings[q->class], &q->lane->turn);
+	q->place = PLACE_NOWHERE;
+}
+
+static void
+place_enter(struct schedule_queue *q, enum queue_place place)
+{
+	q->place = (uint8_t)place;
+	if (place == PLACE_LOOKUP)
+		list_append(&q->s->to_look_up, &q->place_link);
+	if (place != PLACE_LANE)
+		return;
+	struct lane *lane = q->lane;
+	list_append(&lane->queues, &q->place_link);
+	if (lane->turn.position != NONE)
+		return;
+	/* Who was away saves up no turns, but keeps what it owes. */
+	int64_t rank = q->site->served[q->class];
+	if (lane->turn.rank > rank)
+		rank = lane->turn.rank;
+	heap_set(&q->site->rings[q->class], &lane->turn, rank);
+}
+
+static void
+queue_set_timer(struct schedule_queue *q)
+{
+	struct schedule *s = q->s;
+
+	if (q->pause_until_us > s->now_us)
+		heap_set(&s->timers, &q->timer, q->pause_until_us);
+	else if (queue_has_mail(q) || q->in_flight || q->is_looked_up)
+		heap_remove(&s->timers, &q->timer);
+	else if (q->timer.position == NONE)
+		heap_set(&s->timers, &q->timer, s->now_us + LINGER_US);
+}
+
+void
+queue_update(struct schedule_queue *q)
+{
+	enum queue_place place = right_place(q);
+
+	if (place != q->place) {
+		queue_leave_place(q);
+		place_enter(q, place);
+	}
+	uint32_t ready = place == PLACE_LANE ? queue_ready(q) : 0;
+	if (q->site) {
+		uint64_t *total = &q->site->ready[q->class];
+		BUG_UNLESS(*total >= q->counted_ready);
+		*total += (uint64_t)ready - q->counted_ready;
+	}
+	q->counted_ready = ready;
+	queue_set_timer(q);
+	if (!q->site)
+		return;
+	if (q->site->is_parked && queue_is_servable(q))
+		site_probe_if_due(q->site);
+	site_update(q->site);
+}
+
+void
+queue_on_timer(struct schedule_queue *q)
+{
+	if (q->pause_until_us || queue_has_mail(q) || q->in_flight ||
+	    q->is_looked_up) {
+		q->pause_until_us = 0;
+		queue_update(q);
+		return;
+	}
+	queue_free(q);
+}
+
+/* ---- turns ------------------------------------------------------------------ */
+
+static uint32_t
+first_retry(const struct schedule_queue *q)
+{
+	if (q->lists[LIST_DUE].count)
+		return q->lists[LIST_DUE].head;
+	for (unsigned level = 0; level < SCHEDULE_LEVELS; level++)
+		if (q->forced[level])
+			return q->lists[LIST_LEVEL + level].head;
+	UNREACHABLE("a retry is ready");
+}
+
+uint32_t
+queue_pick(struct schedule_queue *q)
+{
+	bool has_fresh = q->lists[LIST_FRESH].count > 0;
+	bool has_retry = q->lists[LIST_DUE].count || q->forced_total;
+
+	BUG_UNLESS(has_fresh || has_retry);
+	if (!has_retry)
+		return q->lists[LIST_FRESH].head;
+	if (!has_fresh)
+		return first_retry(q);
+	q->turn = (uint8_t)((q->turn + 1) % TURNS);
+	return q->turn ? q->lists[LIST_FRESH].head : first_retry(q);
+}
+
+/* ---- selecting --------------------------------------------------------------- */
+
+static bool
+domain_matches(struct span domain, struct span pattern)
+{
+	if (!pattern.len || span_eq(pattern, SPAN("*")))
+		return true;
+	if (span_starts(pattern, SPAN("*.")))
+		return domain.len > pattern.len - 1 &&
+		       span_ends_nocase(domain, span_skip(pattern, 1));
+	return span_eq_nocase(domain, pattern);
+}
+
+bool
+queue_matches(
+    const struct schedule_queue *q, const struct schedule_selector *sel)
+{
+	return (!sel->tenant || sel->tenant == q->tenant) &&
+	       (!sel->stream || sel->stream == q->stream) &&
+	       domain_matches(span_from(q->domain, q->domain_len), sel->domain);
+}
