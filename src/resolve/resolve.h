@@ -32,6 +32,8 @@ struct resolver_options {
 				     dns-root-data */
 	int64_t timeout_us;       /* for the whole of a lookup; 0: 30 s */
 	bool allow_private;       /* hosts at private addresses are kept */
+	const char *hostname;     /* our own name among the MX hosts is a loop
+				     (RFC 5321 §5.1); NULL: not looked for */
 };
 
 MUST_CHECK int resolver_new(struct loop *loop, const struct resolver_options *options, struct resolver **ret_resolver, struct failure *ret_failure);
