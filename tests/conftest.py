@@ -2,7 +2,9 @@
 """Fixtures shared by scenarios and interop tests: a relay, scripted receivers,
 a name server, a certificate authority. Everything lives on 127.0.0.0/8."""
 import pathlib
+import shutil
 import sys
+import tempfile
 
 import pytest
 
@@ -42,12 +44,21 @@ def receivers(authority):
 
 
 @pytest.fixture
-def relays(tmp_path, authority):
+def place():
+    """A directory that a service which gave root up can reach."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="posthouse-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def relays(place, authority):
     """Makes relays that end with the test."""
     made = []
 
     def make(**config):
-        relay = Relay(tmp_path / f"relay{len(made)}", authority, config)
+        relay = Relay(place / f"relay{len(made)}", authority, config)
         made.append(relay)
         return relay
 

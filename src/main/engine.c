@@ -13,7 +13,6 @@
 #include "os/privilege.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <pwd.h>
 #include <signal.h>
 #include <sys/signalfd.h>
@@ -133,19 +132,21 @@ on_standing_order(void *arg, const struct spool_order *order)
 
 /* ---- start -------------------------------------------------------------------------- */
 
-/* The service's user owns what is his before root is given up. */
+/* Makes a directory that the service writes. As root: his, when it is new. */
 static int
-prepare_data_dir(struct engine *e, struct failure *f)
+prepare_directory(const struct engine *e, const char *path, bool chown_always,
+    struct failure *f)
 {
-	const char *dir = e->config->data_dir;
-	int result = file_make_directory(dir, 0750);
+	bool exists = access(path, F_OK) == 0;
+	int result = file_make_directory(path, 0750);
 
 	if (result < 0)
 		return failure_set(f, result,
-		    "cannot make data_dir %s: %s; make it by hand and give "
-		    "it to the service's user",
-		    dir, error_text(result));
-	if (geteuid() != 0)
+		    "cannot make %s: %s; make it by hand and give it to the "
+		    "service's user",
+		    path, error_text(result));
+	if (geteuid() != 0 || e->options->keep_user ||
+	    (exists && !chown_always))
 		return 0;
 	const struct passwd *user = getpwnam(e->config->user);
 	if (user == NULL)
@@ -153,9 +154,24 @@ prepare_data_dir(struct engine *e, struct failure *f)
 		    "the user %s of the config does not exist: add it "
 		    "(adduser --system --group %s) or name another",
 		    e->config->user, e->config->user);
-	if (chown(dir, user->pw_uid, user->pw_gid) < 0)
-		return failure_set(f, -errno, "cannot give %s to %s: %s", dir,
+	if (chown(path, user->pw_uid, user->pw_gid) < 0)
+		return failure_set(f, -errno, "cannot give %s to %s: %s", path,
 		    e->config->user, error_text(-errno));
+	return 0;
+}
+
+/* What confinement lets us write must be there before. */
+static int
+prepare_directories(struct engine *e, struct failure *f)
+{
+	const struct config *c = e->config;
+
+	TRY(prepare_directory(e, c->data_dir, true, f));
+	for (size_t i = 0; i < c->route_count; i++) {
+		if (c->routes[i].deliver == CONFIG_DELIVER_MAILDIR)
+			TRY(prepare_directory(
+			    e, c->routes[i].to_path, false, f));
+	}
 	return 0;
 }
 
@@ -409,14 +425,16 @@ start(struct engine *e, struct failure *f)
 		    error_text(result));
 	(void)privilege_raise_file_limit();
 	TRY(engine_load_tls(e->config, &e->tls, f));
-	TRY(prepare_data_dir(e, f));
+	TRY(prepare_directories(e, f));
 	TRY(engine_bind(e, f));
-	TRY(privilege_drop(e->config->user, f));
+	if (!e->options->keep_user)
+		TRY(privilege_drop(e->config->user, f));
+	/* Before any thread but the log's exists: confinement is a thread's. */
+	TRY(confine(e, f));
 	TRY(open_stores(e, f));
 	TRY(engine_bind_control(e, f));
 	TRY(start_reactors(e, f));
-	TRY(start_services(e, f));
-	return confine(e, f);
+	return start_services(e, f);
 }
 
 int

@@ -20,6 +20,7 @@ struct engine;
 
 struct engine_options {
 	const char *config_path; /* read again on reload; NULL: no reload */
+	bool keep_user; /* drop nothing: the sandbox is its starter's */
 	/* Called when the service takes mail; may be NULL. */
 	void (*on_ready)(void *arg, struct engine *engine);
 	void *arg;

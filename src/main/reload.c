@@ -69,6 +69,32 @@ same_listeners(const struct config *a, const struct config *b)
 	return true;
 }
 
+static bool
+has_maildir(const struct config *config, const char *path)
+{
+	for (size_t i = 0; i < config->route_count; i++) {
+		const struct config_route *r = &config->routes[i];
+
+		if (r->deliver == CONFIG_DELIVER_MAILDIR &&
+		    strcmp(r->to_path, path) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+has_new_maildir(const struct config *old, const struct config *new)
+{
+	for (size_t i = 0; i < new->route_count; i++) {
+		const struct config_route *r = &new->routes[i];
+
+		if (r->deliver == CONFIG_DELIVER_MAILDIR &&
+		    !has_maildir(old, r->to_path))
+			return true;
+	}
+	return false;
+}
+
 static int
 refuse_restart_changes(
     const struct config *old, const struct config *new, struct failure *f)
@@ -83,6 +109,8 @@ refuse_restart_changes(
 		what = "user";
 	else if (old->delivery.threads != new->delivery.threads)
 		what = "delivery.threads";
+	else if (has_new_maildir(old, new))
+		what = "a maildir route's directory (writing is confined)";
 	if (what == NULL)
 		return 0;
 	return failure_set(f, ERR_REFUSED,

@@ -157,7 +157,7 @@ parse_config(struct buf *text, const char *name, struct config **ret_config,
 static _Noreturn void
 run_receiver(const struct sandbox *s, pid_t parent)
 {
-	static const struct engine_options options = { 0 };
+	static const struct engine_options options = { .keep_user = true };
 	struct failure failure;
 	struct config *config = NULL;
 	struct buf text = BUF_EMPTY;
@@ -245,8 +245,9 @@ on_ready(void *arg, struct engine *engine)
 static int
 run_relay(struct sandbox *s, struct failure *f)
 {
-	const struct engine_options options = { .on_ready = on_ready,
-		.arg = s };
+	const struct engine_options options = {
+		.keep_user = true, .on_ready = on_ready, .arg = s
+	};
 	struct config *config;
 	struct buf text = BUF_EMPTY;
 

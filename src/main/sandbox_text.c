@@ -5,10 +5,8 @@
 #include "os/file.h"
 
 #include <jansson.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 void
 sandbox_fill_places(struct sandbox_places *p)
@@ -20,15 +18,6 @@ sandbox_fill_places(struct sandbox_places *p)
 	p->receiver_events = mem_printf("%s/receiver/events", p->dir);
 	p->maildir = mem_printf("%s/Maildir", p->dir);
 	p->credential = mem_printf("%s/credential.json", p->dir);
-}
-
-/* Whoever starts the sandbox keeps his own name: nothing is dropped. */
-static const char *
-own_user(void)
-{
-	const struct passwd *user = getpwuid(geteuid());
-
-	return user != NULL ? user->pw_name : "nobody";
 }
 
 /* A path as a YAML scalar: JSON strings are YAML. */
@@ -45,7 +34,6 @@ put_common(const struct sandbox_places *p, const char *data, struct buf *out)
 {
 	buf_append_str(out, "hostname: sandbox.localhost\n");
 	put_path(out, "data_dir: ", data);
-	put_path(out, "user: ", own_user());
 	buf_append_str(out, "tls:\n");
 	put_path(out, "  certificate: ", p->certificate);
 	put_path(out, "  private_key: ", p->key);

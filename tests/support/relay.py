@@ -39,7 +39,7 @@ class Relay:
         self.config = merged({
             "hostname": "relay.test",
             "data_dir": str(self.data_dir),
-            "user": "root" if os.geteuid() == 0 else os.environ.get("USER", "nobody"),
+            "user": "nobody",
             "tls": {"certificate": str(certificate), "private_key": str(key)},
             "listeners": [
                 {"address": f"127.0.0.1:{self.port}", "service": "submission",
