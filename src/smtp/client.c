@@ -6,14 +6,15 @@
 #include "smtp/envelope.h"
 
 /*
- *   banner ── ehlo ──┬── starttls ── tls ── ehlo again, all forgotten
- *              │     ├── auth, as often as the server asks
- *            helo    │
- *              └─────┴── idle ── quit
+ *   banner -- ehlo --+-- starttls -- tls -- ehlo again, all forgotten
+ *              |     +-- auth, as often as the server asks
+ *            helo    |
+ *              +-----+-- idle -- quit
  *
- *   idle ── rset ── mail ── rcpt, each ──┬── data ── body ──┬── end ── idle
- *       └───────────┘                    └── body (BDAT) ───┘ (LMTP: each)
+ *   idle --+-- rset --+-- mail -- rcpt, each --+-- data -- body --+-- end
+ *          +----------+                        +-- body, of BDAT -+
  *
+ *   From end, which LMTP has for each recipient, back to idle.
  *   From mail, rcpt and data back to idle when nobody is left to send to; from
  *   everywhere to closed.
  *

@@ -43,8 +43,9 @@ struct smtp_client_options {
 	bool secured; /* implicit TLS already done */
 	bool auth; /* credentials exist: AUTH is required */
 	struct span auth_mechanisms; /* those we can do, best first */
-	uint32_t chunk_min; /* use BDAT from this body size; 0: whenever
-				       offered; UINT32_MAX: only when needed */
+	/* Use BDAT from this body size; 0: whenever offered; UINT32_MAX: only
+	 * when needed. */
+	uint32_t chunk_min;
 };
 
 /* What the server offered in its last EHLO reply. */
@@ -116,32 +117,38 @@ struct smtp_client_transaction {
 
 enum smtp_client_event_type {
 	SMTP_CLIENT_NONE, /* needs more input */
-	SMTP_CLIENT_STARTTLS, /* drop unread input, do the handshake; then
-				 smtp_client_secured or smtp_client_tls_failed */
-	SMTP_CLIENT_AUTH, /* .mechanism chosen: smtp_client_auth_response */
-	SMTP_CLIENT_AUTH_CHALLENGE, /* .text base64: smtp_client_auth_response */
-	SMTP_CLIENT_READY, /* idle: smtp_client_start, _quit, or keep */
-	SMTP_CLIENT_BODY, /* send output, then the body, then
-				 smtp_client_body_sent. .dot_stuff: DATA */
-	SMTP_CLIENT_BODY_ABORT, /* the server refused in the middle of the body:
-				 stop sending it; .text the reply. The session is over */
-	SMTP_CLIENT_DONE, /* the transaction's fates are all known; then READY
-				 or CLOSED follows */
-	SMTP_CLIENT_CLOSED, /* the session is over: close. .reply why, when not
-				 by our QUIT; .step where. A 5xx at auth is our
-				 configuration's fault: keep the mail. The
-				 output may hold a QUIT: write it if that costs
-				 no waiting */
+	/* Drop unread input, do the handshake; then smtp_client_secured or
+	 * smtp_client_tls_failed. */
+	SMTP_CLIENT_STARTTLS,
+	/* .mechanism is chosen: smtp_client_auth_response. */
+	SMTP_CLIENT_AUTH,
+	/* .text is base64: smtp_client_auth_response. */
+	SMTP_CLIENT_AUTH_CHALLENGE,
+	/* Idle: smtp_client_start, _quit, or keep. */
+	SMTP_CLIENT_READY,
+	/* Send the output, then the body, then smtp_client_body_sent.
+	 * .dot_stuff: by DATA. */
+	SMTP_CLIENT_BODY,
+	/* The server refused in the middle of the body: stop sending it;
+	 * .text is the reply. The session is over. */
+	SMTP_CLIENT_BODY_ABORT,
+	/* The transaction's fates are all known; READY or CLOSED follows. */
+	SMTP_CLIENT_DONE,
+	/* The session is over: close. .reply why, when not by our QUIT; .step
+	 * where. A 5xx at auth is our configuration's fault: keep the mail.
+	 * The output may hold a QUIT: write it if that costs no waiting. */
+	SMTP_CLIENT_CLOSED,
 };
 
 struct smtp_client_event {
 	enum smtp_client_event_type type;
 	struct span text;
 	struct span mechanism;
-	bool dot_stuff; /* BODY: lines that start with a dot need another, and
-			   the body must end in CRLF. Else: exactly .size octets */
-	const struct reply *reply; /* lives until the client is freed; NULL when
-				      our QUIT ended the session */
+	/* BODY: lines that start with a dot need another, and the body must
+	 * end in CRLF. Else: exactly .size octets of the transaction. */
+	bool dot_stuff;
+	/* Lives until the client is freed; NULL when our QUIT was the end. */
+	const struct reply *reply;
 	bool local; /* CLOSED: .reply is ours, the server never said it */
 	enum smtp_client_step step;
 };

@@ -126,18 +126,18 @@ client_on_ehlo(struct smtp_client *c, const struct reply *reply)
 		return;
 	}
 	offers_parse(reply->text, &c->offers);
-	if (c->secured || c->options.tls == SMTP_CLIENT_TLS_NONE)
-		log_in(c);
-	else if (client_offered(c, SMTP_OFFER_STARTTLS))
+	bool in_clear = !c->secured;
+	if (in_clear && c->options.tls != SMTP_CLIENT_TLS_NONE &&
+	    client_offered(c, SMTP_OFFER_STARTTLS))
 		send_starttls(c);
-	else if (c->options.tls == SMTP_CLIENT_TLS_OPPORTUNISTIC)
-		log_in(c);
-	else
+	else if (in_clear && c->options.tls == SMTP_CLIENT_TLS_REQUIRE)
 		client_decline(c,
 		    &REPLY(454, 4, 7, 10,
 			"TLS is required, but the server does not offer "
 			"STARTTLS"),
 		    CLIENT_CAUSE_VERDICT);
+	else
+		log_in(c);
 }
 
 void

@@ -5,7 +5,7 @@
 
 enum {
 	PATH_MAX_OCTETS = 512, /* a mailbox is at most ADDRESS_MAX */
-	PARAMETER_MAX = 1000, /* RFC 3461 §4: ORCPT 500, RFC 6533 allows more */
+	PARAMETER_MAX = 1000, /* RFC 3461 §4: ORCPT 500, RFC 6533 more */
 	WORD_MAX = 12288, /* RFC 4954 §4 */
 };
 
