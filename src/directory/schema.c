@@ -150,13 +150,8 @@ open_database(struct directory *d)
 	if (code != SQLITE_OK)
 		return directory_sql_code(code);
 	TRY(directory_sql_code(sqlite3_busy_timeout(d->db, BUSY_TIMEOUT_MS)));
-	TRY(directory_sql_code(sqlite3_create_function(d->db, "now_us", 0,
-	    SQLITE_UTF8 | SQLITE_DIRECTONLY, NULL, now_us, NULL, NULL)));
-	return execute(d, "PRAGMA trusted_schema = OFF;"
-			  "PRAGMA cell_size_check = ON;"
-			  "PRAGMA journal_mode = WAL;"
-			  "PRAGMA synchronous = FULL;"
-			  "PRAGMA foreign_keys = ON;");
+	return directory_sql_code(sqlite3_create_function(d->db, "now_us", 0,
+	    SQLITE_UTF8 | SQLITE_DIRECTONLY, NULL, now_us, NULL, NULL));
 }
 
 /* Refuses what is not ours, without touching it. */
