@@ -7,7 +7,7 @@
 #define OPENING_AHEAD 2
 #define PROBE_JITTER_PERCENT 20
 
-/* ---- wishes ------------------------------------------------------------------- */
+/* ---- wishes ---- */
 
 uint32_t
 site_usable(const struct schedule_site *site)
@@ -76,7 +76,7 @@ site_update(struct schedule_site *site)
 		list_append(line, &site->want_link);
 }
 
-/* ---- parking ------------------------------------------------------------------- */
+/* ---- parking ---- */
 
 static void
 site_relink(struct schedule_site *site)
@@ -170,7 +170,7 @@ site_on_timer(struct schedule_site *site)
 	}
 }
 
-/* ---- connections ------------------------------------------------------------------ */
+/* ---- connections ---- */
 
 void
 schedule_connecting(struct schedule *s, struct schedule_site *site,

@@ -74,7 +74,7 @@ delivery_facts(const struct schedule *s, const struct delivery *d)
 	};
 }
 
-/* ---- lists ---------------------------------------------------------------- */
+/* ---- lists ---- */
 
 static void
 list_link(struct schedule_queue *q, uint32_t i, unsigned list, bool at_front)
@@ -141,7 +141,7 @@ delivery_list_move(struct schedule_queue *q, uint32_t i, unsigned list)
 	list_link(q, i, list, false);
 }
 
-/* ---- in and out ----------------------------------------------------------- */
+/* ---- in and out ---- */
 
 void
 delivery_arm(struct schedule *s, uint32_t i)
@@ -201,7 +201,7 @@ delivery_remove(struct schedule_queue *q, uint32_t i)
 	return facts;
 }
 
-/* ---- again ---------------------------------------------------------------- */
+/* ---- again ---- */
 
 unsigned
 level_of(const struct schedule *s, unsigned attempts)

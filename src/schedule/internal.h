@@ -22,14 +22,14 @@
 
 #define NONE UINT32_MAX
 
-/* ---- ticks ---------------------------------------------------------------- */
+/* ---- ticks ---- */
 
 /* Deliveries keep times in 32 bits: steps of 2^16 us since shortly before the
  * scheduler's first use, good for 8.9 years of running. */
 #define TICK_SHIFT 16
 #define TICK_NEVER UINT32_MAX
 
-/* ---- slab of deliveries ---------------------------------------------------- */
+/* ---- slab of deliveries ---- */
 
 enum delivery_list {
 	LIST_FRESH,
@@ -69,7 +69,7 @@ uint32_t slab_take(struct slab *slab);
 void slab_give(struct slab *slab, uint32_t i);
 void slab_done(struct slab *slab);
 
-/* ---- wheel: each waiting delivery's next event ----------------------------- */
+/* ---- wheel: each waiting delivery's next event ---- */
 
 /* Two rings: near slots of one tick (67 s in all), far slots of NEAR ticks
  * (6.4 days; what is later waits in the last one and is placed again). */
@@ -101,7 +101,7 @@ bool wheel_advance(struct wheel *w, struct slab *slab, uint32_t until);
 /* UINT64_MAX: nothing in the rings. */
 uint64_t wheel_next_tick(const struct wheel *w);
 
-/* ---- heap: timers of queues and sites, and the turns of tenants ------------ */
+/* ---- heap: timers of queues and sites, and the turns of tenants ---- */
 
 enum heap_kind { TIMER_QUEUE, TIMER_SITE, TURN_LANE };
 
@@ -121,7 +121,7 @@ void heap_set(struct heap *heap, struct heap_node *node, int64_t rank);
 void heap_remove(struct heap *heap, struct heap_node *node);
 struct heap_node *heap_first(const struct heap *heap);
 
-/* ---- queues ---------------------------------------------------------------- */
+/* ---- queues ---- */
 
 struct fifo {
 	uint32_t head, tail, count;
@@ -190,7 +190,7 @@ void delivery_defer(struct schedule_queue *q, struct schedule_delivery *d,
     unsigned level, int64_t min_delay_us);
 unsigned level_of(const struct schedule *s, unsigned attempts);
 
-/* ---- sites ------------------------------------------------------------------ */
+/* ---- sites ---- */
 
 /* A tenant's queues of one class at one site. */
 struct lane {
@@ -251,7 +251,7 @@ uint32_t site_usable(const struct schedule_site *site); /* connections */
 /* Out of what its state says of it, except being open. */
 void connection_leave_state(struct schedule_connection *c);
 
-/* ---- the whole ---------------------------------------------------------------- */
+/* ---- the whole ---- */
 
 struct hold_rule {
 	struct list link;

@@ -44,7 +44,7 @@ schedule_queue_last_reply(const struct schedule_queue *queue)
 	return span_of(queue->last_reply);
 }
 
-/* ---- facts ------------------------------------------------------------------- */
+/* ---- facts ---- */
 
 static int64_t
 next_due(const struct schedule_queue *q)

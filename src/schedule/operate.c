@@ -5,7 +5,7 @@
 
 #define REASON_MAX 200
 
-/* ---- holds ------------------------------------------------------------------- */
+/* ---- holds ---- */
 
 static struct schedule_selector
 rule_selector(const struct hold_rule *rule)
@@ -141,7 +141,7 @@ schedule_release(
 	return hold_or_release(s, sel, false, SPAN_EMPTY);
 }
 
-/* ---- retry ---------------------------------------------------------------------- */
+/* ---- retry ---- */
 
 static void
 queue_hurry(struct schedule_queue *q)
@@ -177,7 +177,7 @@ schedule_retry(
 	return count;
 }
 
-/* ---- removal ---------------------------------------------------------------------- */
+/* ---- removal ---- */
 
 static size_t
 queue_clear(struct schedule_queue *q, schedule_delivery_fn *fn, void *arg)
@@ -209,7 +209,7 @@ schedule_remove(struct schedule *s, const struct schedule_selector *sel,
 	return count;
 }
 
-/* ---- one message ------------------------------------------------------------------- */
+/* ---- one message ---- */
 
 /* The next delivery of a message at or after slot i, or NONE. The slab is read
  * from end to end: an index by message would cost memory for all of them, and

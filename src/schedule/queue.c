@@ -10,7 +10,7 @@
 #define DOMAIN_MAX 1000
 #define TURNS 4 /* three for fresh mail, one for a retry */
 
-/* ---- coming and going ------------------------------------------------------ */
+/* ---- coming and going ---- */
 
 struct key_bytes {
 	char bytes[9 + DOMAIN_MAX];
@@ -104,7 +104,7 @@ queue_free(struct schedule_queue *q)
 	mem_free(q);
 }
 
-/* ---- state ----------------------------------------------------------------- */
+/* ---- state ---- */
 
 uint32_t
 queue_ready(const struct schedule_queue *q)
@@ -221,7 +221,7 @@ queue_on_timer(struct schedule_queue *q)
 	queue_free(q);
 }
 
-/* ---- turns ------------------------------------------------------------------ */
+/* ---- turns ---- */
 
 static uint32_t
 first_retry(const struct schedule_queue *q)
@@ -249,7 +249,7 @@ queue_pick(struct schedule_queue *q)
 	return q->turn ? q->lists[LIST_FRESH].head : first_retry(q);
 }
 
-/* ---- selecting --------------------------------------------------------------- */
+/* ---- selecting ---- */
 
 static bool
 domain_matches(struct span domain, struct span pattern)

@@ -111,7 +111,7 @@ void schedule_set_policy(
 void schedule_add(struct schedule *s, const struct schedule_key *key,
     const struct schedule_delivery *d, int64_t now_us);
 
-/* ---- what the driver should do ------------------------------------------- */
+/* ---- what the driver should do ---- */
 
 /* One per connection to a site, a member of the driver's own structure. All of
  * it is the scheduler's; LIST_ENTRY leads from it to its owner. */
@@ -158,7 +158,7 @@ enum schedule_want_type schedule_next_want(
  * now; TIME_NEVER. */
 int64_t schedule_next_time(const struct schedule *s);
 
-/* ---- sites ---------------------------------------------------------------- */
+/* ---- sites ---- */
 
 /* Answers RESOLVE: the queue's mail goes to the site of this name (any string
  * that names the place: "mx example.com", "lmtp unix:/run/x") until a time,
@@ -188,7 +188,7 @@ typedef void schedule_delivery_fn(
 void schedule_resolve_failed(struct schedule *s, struct schedule_queue *queue,
     bool permanent, int64_t now_us, schedule_delivery_fn *fn, void *arg);
 
-/* ---- connections ---------------------------------------------------------- */
+/* ---- connections ---- */
 
 /* Answers CONNECT: this is the connection being opened. Counts at once. */
 void schedule_connecting(struct schedule *s, struct schedule_site *site,
@@ -218,7 +218,7 @@ bool schedule_site_failed(struct schedule *s, struct schedule_site *site,
 void schedule_disconnected(struct schedule *s, struct schedule_connection *c,
     bool failed, int64_t now_us);
 
-/* ---- giving back what was taken -------------------------------------------- */
+/* ---- giving back what was taken ---- */
 
 /* So many recipients have found their end (delivered, bounced…). */
 void schedule_done(
@@ -237,7 +237,7 @@ struct schedule_delivery schedule_defer(struct schedule *s,
 void schedule_return(struct schedule *s, struct schedule_queue *queue,
     const struct schedule_delivery *d, int64_t now_us);
 
-/* ---- operators ------------------------------------------------------------- */
+/* ---- operators ---- */
 
 struct schedule_selector {
 	uint32_t tenant, stream; /* 0: any */
@@ -264,7 +264,7 @@ size_t schedule_remove_message(
     struct schedule *s, uint64_t mno, schedule_delivery_fn *fn, void *arg);
 size_t schedule_retry_message(struct schedule *s, uint64_t mno, int64_t now_us);
 
-/* ---- looking ---------------------------------------------------------------- */
+/* ---- looking ---- */
 
 struct schedule_queue_facts {
 	struct schedule_key key;

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* ---- binding queues ---------------------------------------------------------- */
+/* ---- binding queues ---- */
 
 struct lane_key {
 	const struct schedule_site *site;
@@ -121,7 +121,7 @@ site_unbind(struct schedule_queue *q)
 	site_free_if_unused(site);
 }
 
-/* ---- facts -------------------------------------------------------------------------- */
+/* ---- facts ---- */
 
 void *
 schedule_site_owner(const struct schedule_site *site)

@@ -106,7 +106,7 @@ schedule_take(struct schedule *s, struct schedule_connection *c, int64_t now_us,
 	return true;
 }
 
-/* ---- giving back ------------------------------------------------------------- */
+/* ---- giving back ---- */
 
 static void
 give_back(struct schedule_queue *q, uint32_t rcpt_count)
@@ -159,7 +159,7 @@ schedule_return(struct schedule *s, struct schedule_queue *queue,
 	queue_update(queue);
 }
 
-/* ---- failures that come before any mail --------------------------------------- */
+/* ---- failures that come before any mail ---- */
 
 static struct schedule_queue *
 parked_pick(struct schedule_site *site)

@@ -8,7 +8,7 @@
 #define WHEEL_BUDGET 512
 #define LOOKUPS_DEFAULT 256
 
-/* ---- time passes ---------------------------------------------------------------- */
+/* ---- time passes ---- */
 
 static void
 timers_run(struct schedule *s)
@@ -74,7 +74,7 @@ wheel_run(struct schedule *s)
 	}
 }
 
-/* ---- wants ------------------------------------------------------------------------ */
+/* ---- wants ---- */
 
 static bool
 has_room(const struct schedule *s)
