@@ -16,31 +16,47 @@ line_reset(struct line *l)
 	l->whole = l->held_cr = l->draining = l->after_cr = false;
 }
 
-/* The rest of a line that is too long, in constant memory. */
+static enum line_outcome
+end_drain(struct line *l, struct span *in, size_t taken, bool proper)
+{
+	*in = span_skip(*in, taken);
+	line_reset(l);
+	return proper || l->normalise ? LINE_TOO_LONG : LINE_BROKEN;
+}
+
+/* The rest of a line that is too long, in constant memory and with the same
+ * eyes for what breaks it: how the bytes are cut must not matter. */
 static enum line_outcome
 drain(struct line *l, struct span *in)
 {
-	size_t newline = span_find(*in, '\n');
-	if (newline == SIZE_MAX) {
-		if (in->len > 0)
-			l->after_cr = in->ptr[in->len - 1] == '\r';
-		*in = span_skip(*in, in->len);
-		return LINE_MORE;
+	for (size_t i = 0; i < in->len; i++) {
+		char c = in->ptr[i];
+		if (l->after_cr && c != '\n')
+			return end_drain(l, in, i, false);
+		if (c == '\n')
+			return end_drain(l, in, i + 1, l->after_cr);
+		if (c == '\0') {
+			l->whole = true;
+			return LINE_BROKEN;
+		}
+		l->after_cr = c == '\r';
 	}
-	bool proper = newline > 0 ? in->ptr[newline - 1] == '\r' : l->after_cr;
-	*in = span_skip(*in, newline + 1);
-	l->draining = false;
-	return proper || l->normalise ? LINE_TOO_LONG : LINE_BROKEN;
+	*in = span_skip(*in, in->len);
+	return LINE_MORE;
 }
 
 static enum line_outcome
 begin_drain(struct line *l, struct span *in)
 {
 	struct span held = buf_span(&l->buf);
-	l->after_cr = held.len > 0 && held.ptr[held.len - 1] == '\r';
+	size_t cr = span_find(held, '\r');
+	bool broken = cr != SIZE_MAX && cr + 1 < held.len;
+	l->after_cr = cr != SIZE_MAX;
 	buf_clear(&l->buf);
+	l->held_cr = false;
 	l->draining = true;
-	return drain(l, in);
+	l->whole = broken;
+	return broken ? LINE_BROKEN : drain(l, in);
 }
 
 static size_t

@@ -111,9 +111,9 @@ test_limits(void **state)
 		{ "MAIL ", "\r\n", LINE_MAX_COMMAND + 1, false, "L" },
 		{ "MAIL ", "\r\nNOOP\r\n", 5000, false, "LR(NOOP)" },
 		{ "MAIL ", "\nNOOP\r\n", 5000, false, "B" },
-		{ "MAIL ", "\r\nNOOP\r\n", 100000, false, "LR(NOOP)" },
-		{ "MAIL ", "\r\r\nNOOP\r\n", 100000, false, "LR(NOOP)" },
-		{ "MAIL ", "\nNOOP\r\n", 100000, false, "B" },
+		{ "MAIL ", "\r\nNOOP\r\n", 30000, false, "LR(NOOP)" },
+		{ "MAIL ", "\r\r\nNOOP\r\n", 30000, false, "B" },
+		{ "MAIL ", "\nNOOP\r\n", 30000, false, "B" },
 		{ "auth ", "\r\n", LINE_MAX_AUTH, false, NULL },
 		{ "AUTH ", "\r\nNOOP\r\n", LINE_MAX_AUTH + 9, false,
 		    "LR(NOOP)" },
@@ -132,6 +132,47 @@ test_limits(void **state)
 					      : buf_cstring(&ready));
 		buf_done(&in);
 		buf_done(&ready);
+	}
+}
+
+/* What breaks a line breaks a long one, wherever it is cut. */
+static void
+test_long_and_broken(void **state)
+{
+	(void)state;
+
+	static const struct {
+		char c;
+		size_t at;
+		const char *strict, *normalised;
+	} cases[] = {
+		{ '\r', 100, "B", "R(xxx)LR(NOOP)" },
+		{ '\r', 2047, "B", "R(xxx)LR(NOOP)" },
+		{ '\r', 2048, "B", "LLR(NOOP)" },
+		{ '\r', 9000, "B", "LLR(NOOP)" },
+		{ '\r', 13000, "B", "LLR(NOOP)" },
+		{ '\n', 100, "B", "R(xxx)LR(NOOP)" },
+		{ '\n', 9000, "B", "LLR(NOOP)" },
+		{ '\0', 100, "B", "B" },
+		{ '\0', 9000, "B", "B" },
+		{ '\0', 19000, "B", "B" },
+	};
+
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct buf in = BUF_EMPTY, expected = BUF_EMPTY;
+		fill(&in, "x", 20000, "\r\nNOOP\r\n");
+		in.ptr[cases[i].at] = cases[i].c;
+		check(buf_span(&in), false, false, cases[i].strict);
+		struct span rest = span_of(cases[i].normalised);
+		if (span_starts(rest, SPAN("R(xxx)"))) {
+			buf_printf(
+			    &expected, "R(%.*s)", (int)cases[i].at, in.ptr);
+			rest = span_skip(rest, 6);
+		}
+		buf_append(&expected, rest);
+		check(buf_span(&in), true, false, buf_cstring(&expected));
+		buf_done(&in);
+		buf_done(&expected);
 	}
 }
 
@@ -163,6 +204,7 @@ main(void)
 		cmocka_unit_test(test_strict),
 		cmocka_unit_test(test_normalised),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_long_and_broken),
 		cmocka_unit_test(test_endless),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
