@@ -74,11 +74,11 @@ finish(struct line *l, bool is_auth)
 	struct span text = buf_span(&l->buf);
 	l->whole = true;
 	bool too_long = text.len > limit(l, is_auth);
-	if (text.len > 0 && text.ptr[text.len - 1] == '\n')
+	if (span_ends_nocase(text, SPAN("\n")))
 		text.len--;
 	else if (!l->normalise)
 		return LINE_BROKEN;
-	if (text.len > 0 && text.ptr[text.len - 1] == '\r')
+	if (span_ends_nocase(text, SPAN("\r")))
 		text.len--;
 	else if (!l->normalise)
 		return LINE_BROKEN;

@@ -28,6 +28,18 @@ struct parameter {
 	const char *wrong; /* what to say then */
 };
 
+static bool
+is_printable(struct span s)
+{
+	if (s.len == 0)
+		return true;
+	for (const char *p = s.ptr; p < s.ptr + s.len; p++) {
+		if (*p < ' ' || *p > '~')
+			return false;
+	}
+	return true;
+}
+
 /* xtext whose decoded form is printable US-ASCII (RFC 3461 §4.2, §4.4): what
  * travels into spools, logs and reports must never carry a line end. It is
  * encoded again, since servers ahead may be stricter about its form. */
@@ -37,9 +49,7 @@ canonical_xtext(struct span s, size_t decoded_max, struct buf *out)
 	struct buf decoded = BUF_EMPTY;
 	bool ok = xtext_decode(s, &decoded) >= 0;
 	struct span text = buf_span(&decoded);
-	ok = ok && text.len <= decoded_max;
-	for (size_t i = 0; ok && i < text.len; i++)
-		ok = text.ptr[i] >= ' ' && text.ptr[i] <= '~';
+	ok = ok && text.len <= decoded_max && is_printable(text);
 	if (ok)
 		xtext_encode(text, out);
 	buf_done(&decoded);

@@ -21,6 +21,14 @@ is_control(char c)
 	return (unsigned char)c < ' ' || c == 0x7f;
 }
 
+static char
+clean(char c, char instead)
+{
+	if (is_control(c))
+		return instead;
+	return c;
+}
+
 static bool
 is_continuation(char c)
 {
@@ -51,7 +59,7 @@ append_clean(struct span s, struct buf *out)
 		return;
 	char *to = buf_reserve(out, s.len);
 	for (size_t i = 0; i < s.len; i++)
-		to[i] = is_control(s.ptr[i]) ? ' ' : s.ptr[i];
+		to[i] = clean(s.ptr[i], ' ');
 	buf_added(out, s.len);
 }
 
@@ -262,8 +270,10 @@ keep_text(struct reply_parser *p, struct span text)
 		return;
 	char *to = buf_reserve(&p->text, text.len);
 	for (size_t i = 0; i < text.len; i++) {
-		char c = text.ptr[i];
-		to[i] = c == '\t' ? ' ' : is_control(c) ? '?' : c;
+		char instead = '?';
+		if (text.ptr[i] == '\t')
+			instead = ' ';
+		to[i] = clean(text.ptr[i], instead);
 	}
 	buf_added(&p->text, text.len);
 }
@@ -272,7 +282,7 @@ keep_text(struct reply_parser *p, struct span text)
 static int
 parse_line(struct reply_parser *p, struct span line)
 {
-	while (line.len > 0 && line.ptr[line.len - 1] == '\r')
+	while (span_ends_nocase(line, SPAN("\r")))
 		line.len--;
 	uint64_t code;
 	if (!span_to_u64(span_slice(line, 0, 3), 999, &code) || line.len < 3)
@@ -282,14 +292,16 @@ parse_line(struct reply_parser *p, struct span line)
 	if (p->lines > 0 && code != p->code)
 		return parser_fail(
 		    p, ERR_SYNTAX, "reply code changes between lines");
-	if (line.len > 3 && line.ptr[3] != ' ' && line.ptr[3] != '-')
+	struct span mark = span_slice(line, 3, 1);
+	bool last = mark.len == 0 || span_eq(mark, SPAN(" "));
+	if (!last && !span_eq(mark, SPAN("-")))
 		return parser_fail(p, ERR_SYNTAX, "no space after reply code");
 	if (p->lines == PARSE_LINES_MAX)
 		return parser_fail(p, ERR_LIMIT, "too many lines in the reply");
 	p->code = (uint16_t)code;
 	keep_text(p, strip_enhanced(p, span_skip(line, 4)));
 	p->lines++;
-	return line.len == 3 || line.ptr[3] == ' ';
+	return last;
 }
 
 /* One line's worth of *in; 1 when that completes the reply. */
