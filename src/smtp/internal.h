@@ -32,9 +32,9 @@ enum {
 
 enum line_outcome {
 	LINE_MORE, /* all input is taken, no line yet */
-	LINE_READY, /* line_text() until the next take */
+	LINE_READY, /* .text is it, until the next take */
 	LINE_TOO_LONG, /* was read to its end and dropped */
-	LINE_BROKEN, /* bare CR or LF, or NUL: nothing after it means anything */
+	LINE_BROKEN, /* bare CR or LF, or NUL: what follows means nothing */
 };
 
 struct line {

@@ -8,13 +8,15 @@
  * commands, the client writes them.
  */
 
+#include "mail/address.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "mail/address.h"
-
 enum smtp_body { SMTP_BODY_7BIT, SMTP_BODY_8BITMIME, SMTP_BODY_BINARYMIME };
+
 enum smtp_ret { SMTP_RET_UNSET, SMTP_RET_FULL, SMTP_RET_HDRS };
+
 enum smtp_notify {
 	SMTP_NOTIFY_UNSET = 0, /* treated as FAILURE and DELAY */
 	SMTP_NOTIFY_NEVER = 1,
@@ -34,6 +36,6 @@ struct smtp_mail {
 
 struct smtp_rcpt {
 	struct address recipient;
-	uint8_t notify;    /* enum smtp_notify bits */
+	uint8_t notify; /* enum smtp_notify bits */
 	struct span orcpt; /* "rfc822;xtext", checked */
 };

@@ -6,11 +6,11 @@
  * sides: we compose them as a server and parse them as a client.
  */
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "base/arena.h"
 #include "base/buf.h"
+
+#include <stdbool.h>
+#include <stdint.h>
 
 struct enhanced_code {
 	uint16_t subject, detail;
@@ -33,11 +33,13 @@ reply_is_positive(const struct reply *r)
 {
 	return r->code >= 200 && r->code < 400;
 }
+
 static inline bool
 reply_is_temporary(const struct reply *r)
 {
 	return r->code >= 400 && r->code < 500;
 }
+
 static inline bool
 reply_is_permanent(const struct reply *r)
 {
@@ -64,5 +66,6 @@ void reply_parser_free(struct reply_parser **p);
 void reply_parser_reset(struct reply_parser *p);
 /* Consumes from *in. 1: *ret_reply is complete (its text lives until the next
  * call); 0: needs more; ERR_SYNTAX or ERR_LIMIT: not a reply, with a reason. */
-MUST_CHECK int reply_parser_feed(struct reply_parser *p, struct span *in, struct reply *ret_reply);
+MUST_CHECK int reply_parser_feed(
+    struct reply_parser *p, struct span *in, struct reply *ret_reply);
 const char *reply_parser_error(const struct reply_parser *p);

@@ -33,42 +33,58 @@
 
 struct smtp_server;
 
+/* Spans are copied by smtp_server_new. */
 struct smtp_server_options {
-	struct span hostname;       /* spans are copied by smtp_server_new */
-	struct span banner;         /* after the host name; may be empty */
+	struct span hostname;
+	struct span banner; /* after the host name; may be empty */
 	bool lmtp;
-	bool starttls;              /* offer it while the session is plain */
-	bool auth;                  /* AUTH is possible once secured */
-	bool auth_required;         /* MAIL without AUTH: 530 5.7.0 */
-	struct span auth_mechanisms;/* "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN" */
-	bool secured;               /* implicit TLS: secured from the first byte */
-	bool allow_literals;        /* user@[192.0.2.1] as a recipient */
+	bool starttls; /* offer it while the session is plain */
+	bool auth; /* AUTH is possible once secured */
+	bool auth_required; /* MAIL without AUTH: 530 5.7.0 */
+	/* "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN" */
+	struct span auth_mechanisms;
+	bool secured; /* implicit TLS: secured from the first byte */
+	bool allow_literals; /* user@[192.0.2.1] as a recipient */
 	bool normalise_newlines;
-	uint64_t size_max;          /* octets of a message; 0: any */
-	uint32_t recipients_max;    /* per transaction; then 452 4.5.3. 0: 1000 */
-	uint32_t errors_max;        /* bad commands before 421 4.7.0; 0: any */
-	uint32_t idle_commands_max; /* NOOP, RSET, VRFY, HELP, MAIL… without a
-				       message between; 0: any */
-	uint32_t header_line_max;   /* octets of one line of a message; 0: any */
+	uint64_t size_max; /* octets of a message; 0: any */
+	uint32_t recipients_max; /* per transaction; then 452 4.5.3. 0: 1000 */
+	uint32_t errors_max; /* bad commands before 421 4.7.0; 0: any */
+	/* NOOP, RSET, VRFY, HELP, MAIL… without a message between; 0: any */
+	uint32_t idle_commands_max;
+	uint32_t header_line_max; /* octets of a message's line; 0: any */
 };
 
 enum smtp_server_event_type {
-	SMTP_SERVER_NONE,     /* needs more input, or an answer is due */
-	SMTP_SERVER_HELO,     /* .text is the name; nothing to answer */
-	SMTP_SERVER_STARTTLS, /* write the output, DROP all unread input, do the
-				 handshake, then smtp_server_secured */
-	SMTP_SERVER_AUTH,     /* answer: .mechanism, .text (initial response,
-				 still base64; .has_initial tells "" from none) */
-	SMTP_SERVER_AUTH_DATA,/* answer: .text, base64. "*" is handled inside */
-	SMTP_SERVER_MAIL,     /* answer: .mail */
-	SMTP_SERVER_RCPT,     /* answer: .rcpt */
-	SMTP_SERVER_BODY,     /* .text is the next piece: CRLF lines, dots
-				 unstuffed; nothing to answer */
-	SMTP_SERVER_END,      /* answer: the message is complete, .size octets */
-	SMTP_SERVER_RESET,    /* the transaction is over without END: drop it */
-	SMTP_SERVER_CLOSE,    /* write the output, then close; .text says why */
-	SMTP_SERVER_AUTH_CANCEL, /* the exchange is over without an answer: drop
-				    its state. Already replied to and counted */
+	/* needs more input, or an answer is due */
+	SMTP_SERVER_NONE,
+	/* .text is the name; nothing to answer */
+	SMTP_SERVER_HELO,
+	/* write the output, DROP all unread input, do the handshake, then
+	 * smtp_server_secured */
+	SMTP_SERVER_STARTTLS,
+	/* answer: .mechanism, .text (initial response, still base64;
+	 * .has_initial tells "" from none) */
+	SMTP_SERVER_AUTH,
+	/* answer: .text, base64. "*" is handled inside */
+	SMTP_SERVER_AUTH_DATA,
+	/* answer: .mail */
+	SMTP_SERVER_MAIL,
+	/* answer: .rcpt */
+	SMTP_SERVER_RCPT,
+	/* .text is the next piece: CRLF lines, dots unstuffed; nothing to
+	 * answer */
+	SMTP_SERVER_BODY,
+	/* answer: the message is complete, .size octets */
+	SMTP_SERVER_END,
+	/* the transaction is over without END: drop it */
+	SMTP_SERVER_RESET,
+	/* write the output, then close (shut down sending, read on for a
+	 * moment: a client amid its message must see the reply); .text says
+	 * why */
+	SMTP_SERVER_CLOSE,
+	/* the exchange is over without an answer: drop its state. Already
+	 * replied to and counted */
+	SMTP_SERVER_AUTH_CANCEL,
 };
 
 struct smtp_server_event {
@@ -88,14 +104,16 @@ void smtp_server_free(struct smtp_server **s);
  * the session is over. Call once. */
 void smtp_server_greet(struct smtp_server *s, const struct reply *refusal);
 
-size_t smtp_server_feed(struct smtp_server *s, struct span in, struct smtp_server_event *ret_event);
+size_t smtp_server_feed(
+    struct smtp_server *s, struct span in, struct smtp_server_event *ret_event);
 
 /* Answers MAIL, RCPT or END; a 421 or 521 also ends the session. With LMTP, END
  * wants smtp_server_answer_each, one reply per accepted recipient in order;
  * smtp_server_answer repeats its one reply for each. After terminate a late
  * answer is ignored. */
 void smtp_server_answer(struct smtp_server *s, const struct reply *reply);
-void smtp_server_answer_each(struct smtp_server *s, const struct reply *replies, size_t count);
+void smtp_server_answer_each(
+    struct smtp_server *s, const struct reply *replies, size_t count);
 /* Answers AUTH and AUTH_DATA: another challenge (base64), success, failure. */
 void smtp_server_auth_challenge(struct smtp_server *s, struct span base64);
 void smtp_server_auth_done(struct smtp_server *s);
