@@ -377,7 +377,9 @@ smtp_server_protocol(const struct smtp_server *s)
 	};
 	if (!s->extended && !s->secured && !s->authenticated)
 		return SPAN("SMTP");
-	bool utf8 = s->transaction && s->mail.utf8;
+	/* Right from the MAIL event on: its answer may need it. */
+	bool utf8 =
+	    s->mail.utf8 && (s->transaction || s->step == STEP_MAIL_ANSWER);
 	return span_of(
 	    names[utf8][s->options.lmtp][s->secured][s->authenticated]);
 }

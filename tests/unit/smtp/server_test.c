@@ -349,6 +349,22 @@ test_protocol(void **state)
 }
 
 static void
+test_protocol_at_mail(void **state)
+{
+	(void)state;
+	struct smtp_server *s = smtp_server_new(&rig_options);
+	struct smtp_server_event e;
+	smtp_server_greet(s, NULL);
+	(void)smtp_server_feed(s, SPAN("EHLO c\r\n"), &e);
+	(void)smtp_server_feed(s, SPAN("MAIL FROM:<> SMTPUTF8\r\n"), &e);
+	assert_int_equal(e.type, SMTP_SERVER_MAIL);
+	assert_true(span_eq(smtp_server_protocol(s), SPAN("UTF8SMTP")));
+	smtp_server_answer(s, &REPLY(550, 5, 7, 1, "no"));
+	assert_true(span_eq(smtp_server_protocol(s), SPAN("ESMTP")));
+	smtp_server_free(&s);
+}
+
+static void
 test_in_transaction(void **state)
 {
 	(void)state;
@@ -433,6 +449,7 @@ main(void)
 		cmocka_unit_test(test_terminate_during_commit),
 		cmocka_unit_test(test_late_answers),
 		cmocka_unit_test(test_protocol),
+		cmocka_unit_test(test_protocol_at_mail),
 		cmocka_unit_test(test_in_transaction),
 		cmocka_unit_test(test_options_are_copied),
 		cmocka_unit_test(test_step_table),
