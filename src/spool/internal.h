@@ -52,7 +52,7 @@ struct segment {
 	bool is_active; /* the committer writes here */
 	int file; /* -1: closed for now */
 	uint64_t end; /* of what counts; grows while active */
-	uint64_t attested; /* scanning: below this all was durable */
+	uint64_t attested; /* recovery: below this all was durable */
 	uint64_t live; /* messages with a live recipient */
 	uint32_t refs;
 	uint64_t used; /* tick of the last ref */

@@ -287,15 +287,16 @@ told_end(const struct recovery *r, uint32_t number, bool *ret_is_exact)
 }
 
 static int
-find_end(
-    struct recovery *r, struct scan *scan, uint64_t size, uint64_t *ret_end)
+find_end(struct recovery *r, struct scan *scan, uint64_t size,
+    struct segment *segment)
 {
 	struct scan_tail tail;
 	bool is_exact;
 	uint64_t told = told_end(r, scan->segment, &is_exact);
 
 	if (is_exact) {
-		*ret_end = told > FORMAT_PAGE ? told : FORMAT_PAGE;
+		segment->end = told > FORMAT_PAGE ? told : FORMAT_PAGE;
+		segment->attested = segment->end;
 		return 0;
 	}
 	TRY(scan_tail(scan, size, &tail));
@@ -304,12 +305,12 @@ find_end(
 		told = LSN_OFFSET(tail.durable_lsn);
 	if (tail.next_mno > r->next_mno)
 		r->next_mno = tail.next_mno;
-	scan->attested = told;
+	scan->attested = segment->attested = told;
 	scan->end = size > told ? size : told;
-	TRY(scan_find_end(scan, ret_end));
-	if (r->spool->verification && scan->batch_end > *ret_end)
+	TRY(scan_find_end(scan, &segment->end));
+	if (r->spool->verification && scan->batch_end > segment->end)
 		r->spool->verification->result.torn_bytes +=
-		    scan->batch_end - *ret_end;
+		    scan->batch_end - segment->end;
 	return 0;
 }
 
@@ -491,7 +492,7 @@ load_segment(struct recovery *r, const struct found_segment *f)
 	int64_t size = spool->io->size(spool->io->owner, segment->file);
 	int result = size < 0 ? (int)size : 0;
 	if (result == 0)
-		result = find_end(r, &scan, (uint64_t)size, &segment->end);
+		result = find_end(r, &scan, (uint64_t)size, segment);
 	if (result == 0)
 		result = apply_records(r, segment, &scan);
 	segment->is_whole = size == (int64_t)spool->options.segment_size;
@@ -500,24 +501,38 @@ load_segment(struct recovery *r, const struct found_segment *f)
 	return result;
 }
 
-/* What was read may be in the page cache only. It is going to be acted on, so
- * it must not vanish. */
+/* What was read behind `attested` may be in the page cache only; it may even
+ * count as clean there, after a sync that failed. It is going to be acted on,
+ * so it must not vanish: the same bytes are written to their place again. */
+static int
+rewrite_tail(struct spool *spool, const struct segment *last, int file)
+{
+	uint64_t from = last->attested & ~(uint64_t)(FORMAT_PAGE - 1);
+	size_t len = last->end > from ? (size_t)(last->end - from) : 0;
+	char *AUTO_FREE bytes = mem_alloc(len + 1);
+
+	int64_t n = io_read(spool->io, file, bytes, len, from);
+	if (n < 0)
+		return (int)n;
+	struct iovec iov = { bytes, (size_t)n };
+	TRY(io_write(spool->io, file, &iov, 1, from));
+	return spool->io->datasync(spool->io->owner, file);
+}
+
 static int
 sync_last(struct recovery *r)
 {
 	struct spool *spool = r->spool;
 	const struct spool_io *io = spool->io;
 
-	if (r->count == 0)
+	if (r->count == 0 || spool->verification)
 		return 0;
 	const struct segment *last = spool->segments.all[r->count - 1];
-	if (spool->verification)
-		return 0;
 	char *AUTO_FREE path = segment_path(spool, last->number);
 	int file = io->open(io->owner, path, O_RDWR);
 	if (file < 0)
 		return file;
-	int result = io->datasync(io->owner, file);
+	int result = rewrite_tail(spool, last, file);
 	(void)io->close(io->owner, file);
 	if (result == 0)
 		result = io->sync_directory(io->owner, spool->directory);

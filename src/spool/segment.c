@@ -357,6 +357,10 @@ segment_seal(struct spool *spool)
 	lock(spool);
 	spool->active->end = spool->tail;
 	spool->active->is_active = false;
+	/* Also when nothing was ever written to it: the next superblock has to
+	 * say that a batch which failed there is void. */
+	atomic_store(
+	    &spool->durable_lsn, LSN(spool->active->number, spool->tail));
 	(void)pthread_cond_signal(&spool->segments.chores);
 	unlock(spool);
 	spool->active = NULL;
