@@ -136,18 +136,17 @@ end_line(struct framer *f, enum framer_state next)
 	f->state = next;
 }
 
-/* The bytes up to the next CR or LF. */
+/* The bytes up to the next CR or LF. One by one: looking ahead for each of the
+ * two would read a run of the other again and again. */
 static size_t
 copy_text(struct framer *f, struct span in)
 {
-	size_t n = span_find(in, '\n');
-	struct span text = n == SIZE_MAX ? in : span_slice(in, 0, n);
-	size_t cr = span_find(text, '\r');
-	if (cr != SIZE_MAX)
-		text.len = cr;
-	buf_append(&f->scratch, text);
-	count_line(f, text.len);
-	return text.len;
+	size_t n = 0;
+	while (n < in.len && in.ptr[n] != '\r' && in.ptr[n] != '\n')
+		n++;
+	buf_append(&f->scratch, span_slice(in, 0, n));
+	count_line(f, n);
+	return n;
 }
 
 /* Normalising, from in's start: bytes taken. SIZE_MAX: the end, one taken. */
