@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- the host's name ------------------------------------------------------ */
+/* ---- the host's name ---------------------------------------------------- */
 
 /* The name with its domain where the resolver knows it: /etc/hosts, then DNS.
  * May block as long as the C library's resolver does. */
@@ -60,7 +60,7 @@ complete_hostname(struct config_reader *r)
 		    reason);
 }
 
-/* ---- the parts of `to` ---------------------------------------------------- */
+/* ---- the parts of `to` -------------------------------------------------- */
 
 enum { SMTP_PORT = 25, LMTP_PORT = 24 /* RFC 2033 leaves it; IANA's */ };
 
@@ -94,7 +94,7 @@ parse_path(struct config_route *route, struct span path, char *reason,
 static bool
 parse_host(struct config_route *route, char *reason, size_t reason_size)
 {
-	struct span host = span_of(route->to), port = SPAN_EMPTY;
+	struct span host = span_of(route->to);
 	size_t colon = span_find_last(host, ':');
 	bool is_bracketed =
 	    span_starts(host, SPAN("[")) && host.ptr[host.len - 1] == ']';
@@ -105,7 +105,7 @@ parse_host(struct config_route *route, char *reason, size_t reason_size)
 	struct netaddr ip;
 
 	if (colon != SIZE_MAX && !is_bracketed) {
-		port = span_skip(host, colon + 1);
+		struct span port = span_skip(host, colon + 1);
 		host = span_slice(host, 0, colon);
 		if (!span_to_u64(port, UINT16_MAX, &number) || !number)
 			return refuse(reason, reason_size,
@@ -144,7 +144,7 @@ config_parse_to(struct config_route *route, char *reason, size_t reason_size)
 	return parse_host(route, reason, reason_size);
 }
 
-/* ---- lists ---------------------------------------------------------------- */
+/* ---- lists -------------------------------------------------------------- */
 
 static void
 complete_listeners(struct config_reader *r)

@@ -145,8 +145,8 @@ struct config {
 		int64_t idle_us; /* 5m, nothing arrives */
 		int64_t command_us; /* 5m, one command line complete */
 		int64_t message_us; /* 30m, one message's bytes */
-		uint32_t
-		    message_rate_min; /* octets/s a message must keep up over a minute; 0 off */
+		/* Octets/s a message must keep up over a minute; 0: off. */
+		uint32_t message_rate_min;
 		int64_t shutdown_us; /* 10s to finish open work at SIGTERM */
 	} limits;
 
