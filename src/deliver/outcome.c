@@ -406,8 +406,10 @@ outcome_settle(struct dispatch *d, struct schedule_queue *queue,
 	size_t count = result_make_runs(results, t.count, runs);
 	settle_runs(&t, queue, runs, count);
 	add_runs(&t, runs, count, txn);
-	for (size_t i = 0; i < count; i++)
-		log_run(&t, &runs[i]);
+	for (size_t i = 0; i < count; i++) {
+		if (!results[runs[i].first].again)
+			log_run(&t, &runs[i]);
+	}
 	telling_end(&t, &txn, &reports);
 	dispatch_pump_soon(d);
 }

@@ -13,6 +13,9 @@ result_of_fate(const struct smtp_client_fate *fate)
 		.step = smtp_client_step_name(fate->step),
 		.reply = fate->reply,
 	};
+	/* Decided before a word was said. */
+	if (fate->step == SMTP_CLIENT_STEP_IDLE)
+		r.step = smtp_client_step_name(SMTP_CLIENT_STEP_MAIL);
 	if (fate->kind == SMTP_FATE_DELIVERED) {
 		r.kind = SPOOL_DELIVERED;
 		r.relayed = fate->relayed_without_dsn;
