@@ -123,7 +123,7 @@ struct handover {
 	struct loop_item item;
 	struct reactor *reactor;
 	struct config *config;
-	struct tls_context *tls;
+	struct tls_context *tls = NULL;
 };
 
 static void
@@ -158,7 +158,7 @@ engine_reload(struct engine *e, struct failure *f)
 {
 	struct mistakes mistakes = { 0 };
 	struct config *config;
-	struct tls_context *tls;
+	struct tls_context *tls = NULL;
 
 	if (e->options->config_path == NULL)
 		return failure_set(f, ERR_REFUSED,
