@@ -27,6 +27,10 @@ static const struct {
 	{ "rrset-cache-size:", "8m" },
 	{ "key-cache-size:", "2m" },
 	{ "cache-max-negative-ttl:", "300" },
+	/* A server that was silent about one domain, or away for a while, must
+	 * not count as dead for a quarter of an hour. */
+	{ "infra-host-ttl:", "60" },
+	{ "infra-keep-probing:", "yes" },
 };
 
 static int
