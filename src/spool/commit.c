@@ -415,7 +415,6 @@ count_failure(struct spool *spool, int code)
 static void
 pause_for_room(struct spool *spool, int code)
 {
-	atomic_store(&spool->no_room, 1);
 	spool->no_room_until_us = clock_monotonic_us() + NO_ROOM_PAUSE_US;
 	if (spool->lazy_bytes > NO_ROOM_BYTES_MAX)
 		spool_fail(spool, code);
@@ -428,6 +427,8 @@ fail_batch(struct spool *spool, struct work *work, int code)
 
 	segment_seal(spool);
 	count_failure(spool, code);
+	if (is_passing(code))
+		atomic_store(&spool->no_room, 1);
 	for (struct spool_txn *t = work->first, *next; t; t = next) {
 		next = t->next;
 		if (t->done) {
@@ -454,6 +455,7 @@ fail_for_room(struct spool *spool, int code)
 	struct spool_txn *all = spool->pending;
 
 	count_failure(spool, code);
+	atomic_store(&spool->no_room, 1);
 	spool->pending = NULL;
 	spool->pending_last = &spool->pending;
 	spool->urgent = 0;

@@ -4,7 +4,7 @@
  * The standing orders: what remains of all holds and releases so far, in an
  * order that gives the same result when told anew. A release that takes back
  * holds whole removes them; one that makes an exception from a wider hold
- * stands beside it.
+ * stands beside it, until a hold covers it.
  */
 
 #include "base/mem.h"
@@ -76,8 +76,9 @@ standing_apply(struct standing **list, const struct spool_order *order)
 
 	while (*at) {
 		const struct spool_order *old = &(*at)->order;
-		bool is_gone =
-		    covers(order, old) && (!is_hold || covers(old, order));
+		bool is_gone = covers(order, old) &&
+			       (!is_hold || old->kind == SPOOL_ORDER_RELEASE ||
+				   covers(old, order));
 
 		if (is_gone) {
 			remove_first(at);

@@ -745,18 +745,39 @@ simdisk_set_capacity(struct simdisk *disk, uint64_t bytes)
 	(void)leave(d, 0);
 }
 
-bool
-simdisk_flip(struct simdisk *disk, const char *path, uint64_t bit)
+uint8_t *
+simdisk_get(struct simdisk *disk, const char *path, size_t *ret_size)
+{
+	struct simdisk *d = enter(disk);
+	const struct name *name = *find_name(&d->now, path);
+	uint8_t *copy = NULL;
+
+	if (name) {
+		copy = mem_alloc(name->inode->now_size + 1);
+		*ret_size = name->inode->now_size;
+		if (*ret_size > 0)
+			memcpy(copy, name->inode->now, *ret_size);
+	}
+	(void)leave(d, 0);
+	return copy;
+}
+
+void
+simdisk_put(
+    struct simdisk *disk, const char *path, const uint8_t *bytes, size_t size)
 {
 	struct simdisk *d = enter(disk);
 	struct name *name = *find_name(&d->now, path);
 
-	if (!name || bit / 8 >= name->inode->now_size)
-		return leave(d, false) != 0;
-	name->inode->now[bit / 8] ^= (uint8_t)(1u << bit % 8);
-	if (bit / 8 < name->inode->safe_size)
-		name->inode->safe[bit / 8] ^= (uint8_t)(1u << bit % 8);
-	return leave(d, true) != 0;
+	BUG_UNLESS(name);
+	struct inode *inode = name->inode;
+	forget_pending(inode);
+	inode->now_size = inode->safe_size = 0;
+	if (size > 0) {
+		put(&inode->now, &inode->now_size, 0, bytes, size);
+		put(&inode->safe, &inode->safe_size, 0, bytes, size);
+	}
+	(void)leave(d, 0);
 }
 
 unsigned

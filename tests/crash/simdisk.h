@@ -47,8 +47,10 @@ void simdisk_fail(struct simdisk *disk, enum simdisk_call kind,
     const char *part, unsigned skip, unsigned count, int code);
 /* Total size of files: what exceeds it is ENOSPC. */
 void simdisk_set_capacity(struct simdisk *disk, uint64_t bytes);
-/* The bytes of a file, durable or not, to damage: flips one bit. False when
- * there is no such file or byte. */
-bool simdisk_flip(struct simdisk *disk, const char *path, uint64_t bit);
+/* A copy of a file's bytes, to mem_free, and new ones in their place, durable at
+ * once: to damage what is stored. NULL when there is no such file. */
+uint8_t *simdisk_get(struct simdisk *disk, const char *path, size_t *ret_size);
+void simdisk_put(
+    struct simdisk *disk, const char *path, const uint8_t *bytes, size_t size);
 /* Number of files whose path contains `part`. */
 unsigned simdisk_count(struct simdisk *disk, const char *part);
