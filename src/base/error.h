@@ -54,6 +54,9 @@ struct failure {
 int failure_set(struct failure *f, int code, const char *format, ...)
     PRINTF_LIKE(3, 4);
 
+/* Drops a result on purpose: gcc takes no plain cast for that. */
+#define IGNORE(expr) ((void)!(expr))
+
 /* The one macro that hides a return: passes an operating error up. */
 #define TRY(expr)                                                              \
 	do {                                                                   \

@@ -250,10 +250,15 @@ add_to_backlog(struct dispatch *d, const struct schedule_want *want)
 }
 
 static void
-connect_to(struct schedule_site *handle)
+connect_to(struct dispatch *d, struct schedule_site *handle)
 {
 	struct site *site = schedule_site_owner(handle);
-	BUG_UNLESS(site != NULL);
+	if (site == NULL) {
+		site_pass_transit(d, handle);
+		return;
+	}
+	if (site_recheck(site))
+		return;
 	enum config_deliver deliver = site->plan->route->deliver;
 	if (deliver == CONFIG_DELIVER_MAILDIR ||
 	    deliver == CONFIG_DELIVER_DISCARD)
@@ -270,10 +275,10 @@ serve(struct dispatch *d, const struct schedule_want *want)
 	case SCHEDULE_IDLE:
 		return false;
 	case SCHEDULE_RESOLVE:
-		lookup_start(d, want->queue);
+		site_find(d, want->queue);
 		return true;
 	case SCHEDULE_CONNECT:
-		connect_to(want->site);
+		connect_to(d, want->site);
 		return true;
 	case SCHEDULE_WAKE:
 		connection_wake(want->connection);
@@ -483,6 +488,7 @@ dispatch_reload(struct dispatch *d, struct config *config)
 {
 	struct config *old = d->config;
 	d->config = config_ref(config);
+	d->generation++;
 	struct schedule_policy policy = policy_of(config, d->share);
 	schedule_set_policy(d->schedule, &policy);
 	map_free(&d->tls_contexts, unref_context);

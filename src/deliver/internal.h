@@ -111,6 +111,7 @@ struct site {
 	struct dispatch *dispatch;
 	struct schedule_site *handle;
 	struct plan *plan;
+	uint64_t generation; /* of the config it was checked against */
 };
 
 /* The route's place ("lmtp unix:/run/x"), to compare routes by. mem_free. */
@@ -122,12 +123,16 @@ char *route_site_name(const struct config_route *route, const char *mx_site);
 void site_assign(struct dispatch *d, struct schedule_queue *queue,
     struct plan *plan, const char *mx_site, int64_t valid_until_us);
 void site_on_free(void *owner);
-/* Does the queue's mail still go where the site leads, after a reload? */
-bool site_still_serves(struct site *site, struct schedule_queue *queue);
 /* Takes the next delivery for a connection; queues whose route has changed are
  * sent to be looked up anew. */
 bool site_take(struct site *site, struct schedule_connection *c,
     struct schedule_queue **ret_queue, struct schedule_delivery *ret_delivery);
+
+/* After a reload, once: moves queues whose mail now goes elsewhere. True: it
+ * was due, and the scheduler's wants are not what they were. */
+bool site_recheck(struct site *site);
+/* Answers SCHEDULE_CONNECT for a site that has no owner. */
+void site_pass_transit(struct dispatch *d, struct schedule_site *transit);
 
 /* ---- outcome.c ------------------------------------------------------------ */
 
@@ -250,12 +255,12 @@ bool transaction_open_message(struct dispatch *d, struct schedule_queue *queue,
 
 /* ---- auth.c --------------------------------------------------------------- */
 
-struct auth;
+struct login;
 
 /* Mechanisms we can do, best first. `bound`: the TLS session can be bound to. */
 struct span auth_mechanisms(bool bound);
 
-struct auth_options {
+struct login_options {
 	struct span mechanism;
 	const char *username, *password;
 	const char *hostname; /* the server's */
@@ -263,15 +268,15 @@ struct auth_options {
 	unsigned char binding[32]; /* tls-exporter */
 };
 
-MUST_CHECK int auth_new(const struct auth_options *options,
-    struct auth **ret_auth, struct failure *ret_failure);
-void auth_free(struct auth **auth);
+MUST_CHECK int login_new(const struct login_options *options,
+    struct login **ret_login, struct failure *ret_failure);
+void login_free(struct login **auth);
 /* Answers a challenge ("": the initial response; base64 both). The answer
  * lives until the next call. */
-MUST_CHECK int auth_step(
-    struct auth *auth, struct span challenge, struct span *ret_response);
+MUST_CHECK int login_step(
+    struct login *auth, struct span challenge, struct span *ret_response);
 /* Has the server proved what the mechanism makes it prove? */
-bool auth_is_complete(const struct auth *auth);
+bool login_is_complete(const struct login *auth);
 
 /* ---- connect.c, session.c ------------------------------------------------- */
 
@@ -305,7 +310,7 @@ struct connection {
 	struct loop_watch watch;
 	struct loop_timer timer;
 	struct smtp_client *client;
-	struct auth *auth;
+	struct login *auth;
 	char *in; /* IN_SIZE octets */
 	size_t in_start, in_end;
 	bool input_ended, write_broke;
@@ -386,7 +391,7 @@ void maildir_deliver(struct maildir_job *job);
 
 /* ---- lookup.c ------------------------------------------------------------- */
 
-void lookup_start(struct dispatch *d, struct schedule_queue *queue);
+void site_find(struct dispatch *d, struct schedule_queue *queue);
 /* For a change of resolvers. */
 void lookup_cancel_all(struct dispatch *d);
 void lookup_restart_all(struct dispatch *d);
@@ -410,6 +415,7 @@ struct dispatch_counters {
 struct dispatch {
 	struct loop *loop;
 	struct config *config;
+	uint64_t generation; /* of config: counts reloads */
 	struct spool *spool;
 	struct directory *directory;
 	struct intake *intake;

@@ -190,7 +190,7 @@ ask(struct lookup *l)
 }
 
 void
-lookup_start(struct dispatch *d, struct schedule_queue *queue)
+site_find(struct dispatch *d, struct schedule_queue *queue)
 {
 	struct span domain = schedule_queue_key(queue).domain;
 	struct lookup *l = MEM_NEW(struct lookup);

@@ -70,7 +70,7 @@ static void
 answer_challenge(struct connection *c, struct span challenge)
 {
 	struct span response;
-	int err = auth_step(c->auth, challenge, &response);
+	int err = login_step(c->auth, challenge, &response);
 	if (err < 0) {
 		LOG(LOG_WARNING, "deliver", "AUTH challenge not understood",
 		    LOG_C("peer_host", connection_host(c)),
@@ -85,7 +85,7 @@ static void
 begin_auth(struct connection *c, struct span mechanism)
 {
 	const struct config_route *route = c->plan->route;
-	struct auth_options options = {
+	struct login_options options = {
 		.mechanism = mechanism,
 		.username = route->username,
 		.password = route->password != NULL ? route->password : "",
@@ -100,7 +100,7 @@ begin_auth(struct connection *c, struct span mechanism)
 		(void)failure_set(
 		    &failure, err, "the TLS session cannot be bound to");
 	else
-		err = auth_new(&options, &c->auth, &failure);
+		err = login_new(&options, &c->auth, &failure);
 	mem_wipe(options.binding, sizeof options.binding);
 	if (err == 0) {
 		answer_challenge(c, SPAN_EMPTY);
@@ -163,7 +163,7 @@ on_usable(struct connection *c)
 	struct dispatch *d = c->dispatch;
 	c->is_ready = true;
 	c->in_auth = false;
-	auth_free(&c->auth);
+	login_free(&c->auth);
 	c->ready_us = loop_now_us(d->loop);
 	c->plan->addresses[c->at].avoid_until_us = 0;
 	dispatch_count(&d->counters.connections_made, 1);
@@ -174,7 +174,7 @@ static void
 on_session_ready(struct connection *c)
 {
 	struct dispatch *d = c->dispatch;
-	if (c->auth != NULL && !auth_is_complete(c->auth)) {
+	if (c->auth != NULL && !login_is_complete(c->auth)) {
 		connection_fail(c, "auth",
 		    &REPLY(454, 4, 7, 0,
 			"the server did not prove that it knows the password"),

@@ -138,7 +138,7 @@ reactor_done(struct reactor *r)
 {
 	/* What others posted last still finds its session. */
 	if (r->loop != NULL)
-		(void)loop_turn(r->loop, 0);
+		IGNORE(loop_turn(r->loop, 0));
 	receiver_free(&r->receiver);
 	dispatch_free(&r->dispatch);
 	loop_free(&r->loop);

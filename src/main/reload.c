@@ -123,7 +123,7 @@ struct handover {
 	struct loop_item item;
 	struct reactor *reactor;
 	struct config *config;
-	struct tls_context *tls = NULL;
+	struct tls_context *tls;
 };
 
 static void

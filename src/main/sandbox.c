@@ -234,8 +234,8 @@ on_ready(void *arg, struct engine *engine)
 	sandbox_print_welcome(&s->places, &s->credential, s->json);
 	/* From now on: what came in former runs is in the Maildir. */
 	static const struct event_query none = { .type = SPAN("none") };
-	(void)!events_follow(
-	    s->places.receiver_events, &none, &s->cursor, &ignored);
+	IGNORE(events_follow(
+	    s->places.receiver_events, &none, &s->cursor, &ignored));
 	buf_done(&ignored);
 	s->loop = engine_chief_loop(engine);
 	s->poll.on_time = show_arrivals;

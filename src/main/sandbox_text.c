@@ -17,7 +17,8 @@ sandbox_fill_places(struct sandbox_places *p)
 	p->receiver_data = mem_printf("%s/receiver", p->dir);
 	p->receiver_events = mem_printf("%s/receiver/events", p->dir);
 	p->maildir = mem_printf("%s/Maildir", p->dir);
-	p->credential = mem_printf("%s/credential.json", p->dir);
+	/* Where the confined service may write. */
+	p->credential = mem_printf("%s/relay/credential.json", p->dir);
 }
 
 /* A path as a YAML scalar: JSON strings are YAML. */

@@ -15,7 +15,7 @@
 
 enum { CHALLENGE_MAX = 12288 }; /* RFC 4954 §4 */
 
-struct auth {
+struct login {
 	Gsasl *sasl;
 	Gsasl_session *session;
 	char *response; /* gsasl's; wiped */
@@ -31,7 +31,7 @@ auth_mechanisms(bool bound)
 }
 
 static void
-wipe_response(struct auth *a)
+wipe_response(struct login *a)
 {
 	if (a->response == NULL)
 		return;
@@ -55,7 +55,7 @@ set_binding(Gsasl_session *session, const unsigned char binding[static 32])
 }
 
 static int
-set_properties(struct auth *a, const struct auth_options *options)
+set_properties(struct login *a, const struct login_options *options)
 {
 	const struct {
 		Gsasl_property property;
@@ -77,37 +77,37 @@ set_properties(struct auth *a, const struct auth_options *options)
 }
 
 int
-auth_new(const struct auth_options *options, struct auth **ret_auth,
+login_new(const struct login_options *options, struct login **ret_login,
     struct failure *ret_failure)
 {
 	char mechanism[64];
 	if (!span_to_cstring(options->mechanism, mechanism, sizeof mechanism))
 		return failure_set(ret_failure, ERR_LIMIT,
 		    "the AUTH mechanism's name is too long");
-	struct auth *a = MEM_NEW(struct auth);
+	struct login *a = MEM_NEW(struct login);
 	a->is_login = strcmp(mechanism, "LOGIN") == 0;
 	int r = gsasl_init(&a->sasl);
 	if (r == GSASL_OK)
 		r = gsasl_client_start(a->sasl, mechanism, &a->session);
 	if (r != GSASL_OK) {
-		auth_free(&a);
+		login_free(&a);
 		return failure_set(ret_failure, ERR_REFUSED,
 		    "cannot start AUTH %s: %s", mechanism, gsasl_strerror(r));
 	}
 	int err = set_properties(a, options);
 	if (err < 0) {
-		auth_free(&a);
+		login_free(&a);
 		return failure_set(ret_failure, err,
 		    "cannot start AUTH %s: out of memory", mechanism);
 	}
-	*ret_auth = a;
+	*ret_login = a;
 	return 0;
 }
 
 void
-auth_free(struct auth **auth)
+login_free(struct login **auth)
 {
-	struct auth *a = *auth;
+	struct login *a = *auth;
 	*auth = NULL;
 	if (a == NULL)
 		return;
@@ -120,7 +120,7 @@ auth_free(struct auth **auth)
 }
 
 int
-auth_step(struct auth *a, struct span challenge, struct span *ret_response)
+login_step(struct login *a, struct span challenge, struct span *ret_response)
 {
 	wipe_response(a);
 	if (!a->begun && a->is_login) {
@@ -143,7 +143,7 @@ auth_step(struct auth *a, struct span challenge, struct span *ret_response)
 }
 
 bool
-auth_is_complete(const struct auth *a)
+login_is_complete(const struct login *a)
 {
 	return a->complete;
 }

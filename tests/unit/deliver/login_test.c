@@ -68,11 +68,11 @@ server_end(struct server *s)
 
 /* True when both sides are content. */
 static bool
-converse(struct server *s, struct auth *auth)
+converse(struct server *s, struct login *auth)
 {
 	struct span response;
 	char challenge[1024] = "", *next = NULL;
-	assert_int_equal(auth_step(auth, SPAN_EMPTY, &response), 0);
+	assert_int_equal(login_step(auth, SPAN_EMPTY, &response), 0);
 	for (unsigned round = 0; round < 8; round++) {
 		char text[1024];
 		assert_true(span_to_cstring(response, text, sizeof text));
@@ -83,11 +83,11 @@ converse(struct server *s, struct auth *auth)
 		    span_of(next), challenge, sizeof challenge));
 		gsasl_free(next);
 		if (r == GSASL_OK && challenge[0] == '\0')
-			return auth_is_complete(auth);
-		if (auth_step(auth, span_of(challenge), &response) < 0)
+			return login_is_complete(auth);
+		if (login_step(auth, span_of(challenge), &response) < 0)
 			return false;
 		if (r == GSASL_OK)
-			return auth_is_complete(auth);
+			return login_is_complete(auth);
 	}
 	return false;
 }
@@ -100,18 +100,18 @@ log_in(const char *mechanism, const char *theirs, const char *ours,
 	memset(binding, 7, sizeof binding);
 	struct server server;
 	server_begin(&server, mechanism, theirs, binding);
-	struct auth_options options = {
+	struct login_options options = {
 		.mechanism = span_of(mechanism),
 		.username = "user",
 		.password = ours,
 		.hostname = "smarthost.example",
 	};
 	memset(options.binding, same_channel ? 7 : 8, sizeof options.binding);
-	struct auth *auth;
+	struct login *auth;
 	struct failure failure;
-	assert_int_equal(auth_new(&options, &auth, &failure), 0);
+	assert_int_equal(login_new(&options, &auth, &failure), 0);
 	bool good = converse(&server, auth);
-	auth_free(&auth);
+	login_free(&auth);
 	server_end(&server);
 	return good;
 }
@@ -146,35 +146,35 @@ test_bad_challenges(void **state)
 		"cj1hLHM9QUFBQSxpPTE=" };
 	(void)state;
 	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
-		struct auth_options options = {
+		struct login_options options = {
 			.mechanism = SPAN("SCRAM-SHA-256"),
 			.username = "user",
 			.password = "secret",
 			.hostname = "h",
 		};
-		struct auth *auth;
+		struct login *auth;
 		struct span response;
-		assert_int_equal(auth_new(&options, &auth, NULL), 0);
-		assert_int_equal(auth_step(auth, SPAN_EMPTY, &response), 0);
-		assert_true(auth_step(auth, span_of(table[i]), &response) < 0);
-		assert_false(auth_is_complete(auth));
-		auth_free(&auth);
+		assert_int_equal(login_new(&options, &auth, NULL), 0);
+		assert_int_equal(login_step(auth, SPAN_EMPTY, &response), 0);
+		assert_true(login_step(auth, span_of(table[i]), &response) < 0);
+		assert_false(login_is_complete(auth));
+		login_free(&auth);
 	}
 }
 
 static void
 test_unknown_mechanism(void **state)
 {
-	struct auth_options options = {
+	struct login_options options = {
 		.mechanism = SPAN("NONSENSE"),
 		.username = "user",
 		.password = "secret",
 		.hostname = "h",
 	};
-	struct auth *auth = NULL;
+	struct login *auth = NULL;
 	struct failure failure = { 0 };
 	(void)state;
-	assert_true(auth_new(&options, &auth, &failure) < 0);
+	assert_true(login_new(&options, &auth, &failure) < 0);
 	assert_null(auth);
 	assert_null(strstr(failure.text, "secret"));
 }

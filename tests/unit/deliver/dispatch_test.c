@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "stage.h"
+
+/* Operators, time and reloads. */
+
+#define EVENT(type) "\"type\":\"" type "\""
+
+static const struct stage_mail simple = {
+	.body = "Subject: a\r\n\r\nhello\r\n",
+	.rcpts = { "a@y.example" },
+};
+
+static const char discards[] = "  - {domains: [\"*\"], deliver: discard}\n";
+/* Nobody listens there. */
+static const char unreachable[] =
+    "  - {domains: [\"*\"], deliver: smtp, to: \"127.0.0.1:9\"}\n";
+
+static size_t
+operate(struct stage *s, enum dispatch_operation operation, uint64_t mno)
+{
+	struct dispatch_request request = {
+		.operation = operation,
+		.mno = mno,
+		.reason = SPAN("because I say so"),
+	};
+	return dispatch_operate(s->dispatch, &request);
+}
+
+static void
+test_hold_and_release(void **state)
+{
+	struct stage s;
+	(void)state;
+	stage_open(&s, discards, "");
+	assert_int_equal(operate(&s, DISPATCH_HOLD, 0), 0);
+	(void)stage_submit(&s, &simple);
+	stage_run_for(&s, 30 * US_PER_MS);
+	assert_int_equal(stage_count(&s, EVENT("delivered")), 0);
+	assert_int_equal(operate(&s, DISPATCH_RELEASE, 0), 1);
+	stage_run_until(&s, EVENT("delivered"), 1);
+	stage_close(&s);
+}
+
+static void
+test_bounce(void **state)
+{
+	struct stage s;
+	(void)state;
+	stage_open(&s, discards, "");
+	(void)operate(&s, DISPATCH_HOLD, 0);
+	uint64_t first = stage_submit(&s, &simple);
+	(void)stage_submit(&s, &simple);
+	(void)stage_submit(&s, &simple);
+	stage_run_for(&s, 10 * US_PER_MS);
+	assert_int_equal(operate(&s, DISPATCH_BOUNCE, first), 1);
+	stage_run_until(&s, EVENT("bounced"), 1);
+	assert_int_equal(stage_count(&s, "because I say so"), 1);
+	stage_run_until(&s, EVENT("accepted"), 1);
+	assert_true(stage_report_says(&s, "because I say so"));
+	assert_true(stage_report_says(&s, "Status: 5.0.0"));
+	assert_int_equal(operate(&s, DISPATCH_BOUNCE, 0), 2);
+	stage_run_until(&s, EVENT("bounced"), 3);
+	assert_int_equal(stage_live(&s), 0);
+	struct dispatch_stats stats;
+	dispatch_stats(s.dispatch, &stats);
+	assert_int_equal(stats.bounced, 3);
+	stage_close(&s);
+}
+
+static void
+test_cancel(void **state)
+{
+	struct stage s;
+	(void)state;
+	stage_open(&s, discards, "");
+	(void)operate(&s, DISPATCH_HOLD, 0);
+	uint64_t mno = stage_submit(&s, &simple);
+	assert_int_equal(operate(&s, DISPATCH_CANCEL, mno), 1);
+	assert_true(dispatch_busy(s.dispatch));
+	stage_run_until(&s, EVENT("cancelled"), 1);
+	assert_false(dispatch_busy(s.dispatch));
+	stage_run_for(&s, 20 * US_PER_MS);
+	assert_int_equal(stage_reports(&s), 0);
+	assert_int_equal(stage_live(&s), 0);
+	stage_close(&s);
+}
+
+static void
+test_retry_now(void **state)
+{
+	struct stage s;
+	(void)state;
+	stage_open(&s, unreachable, "");
+	uint64_t mno = stage_submit(&s, &simple);
+	stage_run_until(&s, EVENT("deferred"), 1);
+	assert_int_equal(operate(&s, DISPATCH_RETRY, 0), 1);
+	stage_run_until(&s, EVENT("deferred"), 2);
+	assert_int_equal(operate(&s, DISPATCH_RETRY, mno), 1);
+	stage_close(&s);
+}
+
+static void
+test_delay_warning(void **state)
+{
+	struct stage_mail mail = simple;
+	struct stage s;
+	(void)state;
+	mail.warn = true;
+	mail.accepted_ago_us = 4 * US_PER_HOUR + US_PER_MIN;
+	stage_open(&s, unreachable, "");
+	(void)operate(&s, DISPATCH_HOLD, 0);
+	(void)stage_submit(&s, &mail);
+	stage_run_until(&s, EVENT("accepted"), 1);
+	assert_true(stage_report_says(&s, "Action: delayed\r\n"));
+	assert_true(stage_report_says(&s, "Will-Retry-Until: "));
+	stage_run_for(&s, 20 * US_PER_MS);
+	assert_int_equal(stage_reports(&s), 1);
+	assert_int_equal(stage_live(&s), 1);
+	stage_close(&s);
+}
+
+static void
+test_expires_while_held(void **state)
+{
+	struct stage_mail mail = simple;
+	struct stage s;
+	(void)state;
+	mail.expire_in_us = 100 * US_PER_MS;
+	stage_open(&s, discards, "");
+	(void)operate(&s, DISPATCH_HOLD, 0);
+	(void)stage_submit(&s, &mail);
+	stage_run_until(&s, EVENT("expired"), 1);
+	assert_int_equal(stage_count(&s, "the queue was held"), 1);
+	stage_run_until(&s, EVENT("accepted"), 1);
+	assert_int_equal(stage_live(&s), 0);
+	stage_close(&s);
+}
+
+/* Mail that waits at one place goes to the other after the reload. */
+static void
+test_reload_moves_mail(void **state)
+{
+	struct stage s;
+	(void)state;
+	stage_open(&s, unreachable,
+	    "retry: {schedule: [200ms], jitter_percent: 0}\n");
+	(void)stage_submit(&s, &simple);
+	stage_run_until(&s, EVENT("deferred"), 1);
+	struct config *config = stage_config(&s, discards, "");
+	dispatch_reload(s.dispatch, config);
+	config_unref(&config);
+	(void)operate(&s, DISPATCH_RETRY, 0);
+	stage_run_until(&s, EVENT("delivered"), 1);
+	assert_int_equal(stage_count(&s, "\"route\":\"discard\""), 1);
+	stage_close(&s);
+}
+
+static void
+test_domains_have_a_home(void **state)
+{
+	unsigned homes[4] = { 0 };
+	(void)state;
+	for (unsigned i = 0; i < 400; i++) {
+		char name[32];
+		(void)snprintf(name, sizeof name, "d%u.example", i);
+		uint32_t home = dispatch_home(span_of(name), 4);
+		assert_int_equal(home, dispatch_home(span_of(name), 4));
+		assert_true(home < 4);
+		homes[home]++;
+	}
+	for (unsigned i = 0; i < 4; i++)
+		assert_in_range(homes[i], 60, 140);
+	assert_int_equal(dispatch_home(SPAN("x"), 1), 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_hold_and_release),
+		cmocka_unit_test(test_bounce),
+		cmocka_unit_test(test_cancel),
+		cmocka_unit_test(test_retry_now),
+		cmocka_unit_test(test_delay_warning),
+		cmocka_unit_test(test_expires_while_held),
+		cmocka_unit_test(test_reload_moves_mail),
+		cmocka_unit_test(test_domains_have_a_home),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
