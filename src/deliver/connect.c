@@ -112,7 +112,7 @@ drop_transport(struct connection *c)
 {
 	loop_unwatch(&c->watch);
 	loop_timer_clear(&c->timer);
-	login_free(&c->auth);
+	login_free(&c->login);
 	smtp_client_free(&c->client);
 	stream_free(&c->stream);
 	file_auto_close(&c->fd);

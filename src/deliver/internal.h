@@ -9,7 +9,7 @@
  *	site.c        what is known of a site: its route, hosts, addresses
  *	connect.c     one connection: from an address to a greeting, host by host
  *	session.c     an SMTP or LMTP session over it, until it is closed
- *	auth.c        SASL for the session
+ *	login.c       SASL for the session
  *	transaction.c one delivery's message on its way through a session
  *	local.c       deliveries that need no session: maildir, discard
  *	maildir.c     writing into a Maildir, on a thread of its own
@@ -253,12 +253,12 @@ bool transaction_open_message(struct dispatch *d, struct schedule_queue *queue,
     const struct schedule_delivery *delivery,
     struct spool_message **ret_message);
 
-/* ---- auth.c --------------------------------------------------------------- */
+/* ---- login.c -------------------------------------------------------------- */
 
 struct login;
 
 /* Mechanisms we can do, best first. `bound`: the TLS session can be bound to. */
-struct span auth_mechanisms(bool bound);
+struct span login_mechanisms(bool bound);
 
 struct login_options {
 	struct span mechanism;
@@ -270,13 +270,13 @@ struct login_options {
 
 MUST_CHECK int login_new(const struct login_options *options,
     struct login **ret_login, struct failure *ret_failure);
-void login_free(struct login **auth);
+void login_free(struct login **login);
 /* Answers a challenge ("": the initial response; base64 both). The answer
  * lives until the next call. */
 MUST_CHECK int login_step(
-    struct login *auth, struct span challenge, struct span *ret_response);
+    struct login *login, struct span challenge, struct span *ret_response);
 /* Has the server proved what the mechanism makes it prove? */
-bool login_is_complete(const struct login *auth);
+bool login_is_complete(const struct login *login);
 
 /* ---- connect.c, session.c ------------------------------------------------- */
 
@@ -310,7 +310,7 @@ struct connection {
 	struct loop_watch watch;
 	struct loop_timer timer;
 	struct smtp_client *client;
-	struct login *auth;
+	struct login *login;
 	char *in; /* IN_SIZE octets */
 	size_t in_start, in_end;
 	bool input_ended, write_broke;
@@ -391,6 +391,7 @@ void maildir_deliver(struct maildir_job *job);
 
 /* ---- lookup.c ------------------------------------------------------------- */
 
+/* Answers SCHEDULE_RESOLVE. */
 void site_find(struct dispatch *d, struct schedule_queue *queue);
 /* For a change of resolvers. */
 void lookup_cancel_all(struct dispatch *d);

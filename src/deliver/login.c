@@ -24,7 +24,7 @@ struct login {
 };
 
 struct span
-auth_mechanisms(bool bound)
+login_mechanisms(bool bound)
 {
 	return bound ? SPAN("SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN")
 		     : SPAN("SCRAM-SHA-256 PLAIN LOGIN");
@@ -105,10 +105,10 @@ login_new(const struct login_options *options, struct login **ret_login,
 }
 
 void
-login_free(struct login **auth)
+login_free(struct login **login)
 {
-	struct login *a = *auth;
-	*auth = NULL;
+	struct login *a = *login;
+	*login = NULL;
 	if (a == NULL)
 		return;
 	wipe_response(a);

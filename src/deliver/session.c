@@ -54,7 +54,7 @@ session_begin(struct connection *c, bool secured)
 		.tls = tls_policy(c),
 		.secured = secured,
 		.auth = route->username != NULL,
-		.auth_mechanisms = auth_mechanisms(true),
+		.auth_mechanisms = login_mechanisms(true),
 		.chunk_min = chunk_min(c),
 	};
 	c->client = smtp_client_new(&options);
@@ -70,7 +70,7 @@ static void
 answer_challenge(struct connection *c, struct span challenge)
 {
 	struct span response;
-	int err = login_step(c->auth, challenge, &response);
+	int err = login_step(c->login, challenge, &response);
 	if (err < 0) {
 		LOG(LOG_WARNING, "deliver", "AUTH challenge not understood",
 		    LOG_C("peer_host", connection_host(c)),
@@ -100,7 +100,7 @@ begin_auth(struct connection *c, struct span mechanism)
 		(void)failure_set(
 		    &failure, err, "the TLS session cannot be bound to");
 	else
-		err = login_new(&options, &c->auth, &failure);
+		err = login_new(&options, &c->login, &failure);
 	mem_wipe(options.binding, sizeof options.binding);
 	if (err == 0) {
 		answer_challenge(c, SPAN_EMPTY);
@@ -163,7 +163,7 @@ on_usable(struct connection *c)
 	struct dispatch *d = c->dispatch;
 	c->is_ready = true;
 	c->in_auth = false;
-	login_free(&c->auth);
+	login_free(&c->login);
 	c->ready_us = loop_now_us(d->loop);
 	c->plan->addresses[c->at].avoid_until_us = 0;
 	dispatch_count(&d->counters.connections_made, 1);
@@ -174,7 +174,7 @@ static void
 on_session_ready(struct connection *c)
 {
 	struct dispatch *d = c->dispatch;
-	if (c->auth != NULL && !login_is_complete(c->auth)) {
+	if (c->login != NULL && !login_is_complete(c->login)) {
 		connection_fail(c, "auth",
 		    &REPLY(454, 4, 7, 0,
 			"the server did not prove that it knows the password"),

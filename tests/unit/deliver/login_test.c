@@ -119,7 +119,7 @@ log_in(const char *mechanism, const char *theirs, const char *ours,
 static void
 test_mechanisms(void **state)
 {
-	struct span list = auth_mechanisms(true);
+	struct span list = login_mechanisms(true);
 	(void)state;
 	while (list.len > 0) {
 		char name[32];
