@@ -45,11 +45,9 @@ choice_make_unique(struct mx_choice *choice, const struct mx_record *record)
 static void
 choice_insert(struct mx_choice *choice, const struct mx_record *record)
 {
-	size_t at = choice->count;
-
 	if (!choice_make_unique(choice, record))
 		return;
-	at = choice->count;
+	size_t at = choice->count;
 	while (at > 0 && record_compare(record, &choice->best[at - 1]) < 0)
 		at--;
 	if (at == HOSTS_MAX)
@@ -154,10 +152,10 @@ site_name(const struct mx_record *names, size_t count,
     char ret_site[static SITE_SIZE])
 {
 	char all[HOSTS_MAX * DNS_NAME_SIZE];
-	const char *sorted[HOSTS_MAX];
+	const char *sorted[HOSTS_MAX] = { NULL };
 	size_t len = 0;
 
-	BUG_UNLESS(count <= HOSTS_MAX);
+	BUG_UNLESS(count > 0 && count <= HOSTS_MAX);
 	for (size_t i = 0; i < count; i++)
 		sorted[i] = names[i].name;
 	qsort(sorted, count, sizeof *sorted, name_compare);

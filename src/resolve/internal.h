@@ -6,10 +6,10 @@
  * questions of libunbound and fills an entry; the entry answers all queries
  * and stays in the cache.
  *
- *   resolve_mx ─ query ─┐            ┌─ question MX
- *   resolve_mx ─ query ─┴─ lookup ───┼─ question A, AAAA of each host
- *                            │       └─ …
- *                          entry ── cache
+ *   resolve_mx - query -+            +- question MX
+ *   resolve_mx - query -+- lookup ---+- questions A, AAAA of each host
+ *                            |
+ *                          entry -- cache
  */
 
 #include "base/arena.h"

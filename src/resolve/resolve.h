@@ -3,9 +3,9 @@
 
 /*
  * From a recipient's domain to addresses to connect to: MX with preference and
- * randomisation, implicit MX, null MX, IPv6 and IPv4 (RFC 5321 §5.1, RFC 7505),
- * validated by DNSSEC. Asynchronous: libunbound does the work in its own
- * thread; answers come back on the loop that asked. One resolver per loop;
+ * randomisation, implicit MX, null MX, IPv6 and IPv4 (RFC 5321 §5.1 and
+ * RFC 7505), validated by DNSSEC. Asynchronous: libunbound does the work in its
+ * own thread; answers come back on the loop that asked. One resolver per loop;
  * same-thread use only.
  *
  * A resolver never blocks the loop, asks each question once at a time, caches
@@ -48,9 +48,11 @@ enum resolve_result {
 	RESOLVE_TEMPORARY, /* .problem says what: SERVFAIL, timeout, bogus */
 	RESOLVE_NO_DOMAIN, /* NXDOMAIN: permanent, 5.1.2 */
 	RESOLVE_NULL_MX, /* RFC 7505: permanent, 5.1.10 */
-	RESOLVE_NO_ADDRESS, /* the domain is there but has neither MX nor address,
-			       or its MX hosts have none: permanent, 5.1.2 / 5.4.4 */
-	RESOLVE_PRIVATE, /* leads only to addresses we must not speak to: 5.4.4 */
+	/* The domain is there but has neither MX nor address, or its MX hosts
+	 * have none: permanent, 5.1.2 / 5.4.4 */
+	RESOLVE_NO_ADDRESS,
+	/* Leads only to addresses that we must not speak to: 5.4.4 */
+	RESOLVE_PRIVATE,
 	RESOLVE_LOOP, /* best MX is this host: 5.4.6 */
 };
 
@@ -61,7 +63,8 @@ struct resolve_host {
 	const struct netaddr *addresses; /* port 0; IPv6 first, then IPv4,
 					    each shuffled */
 	size_t address_count;
-	const char *problem; /* why there is no address, or NULL */
+	const char *problem; /* why there is no address (then there is none),
+				or NULL */
 };
 
 struct resolve_answer {

@@ -211,7 +211,7 @@ schedule_connected(
 	struct schedule_site *site = c->site;
 
 	schedule_hear(s, now_us);
-	BUG_UNLESS(site && c->state == CONNECTION_OPENING);
+	BUG_UNLESS(c->state == CONNECTION_OPENING);
 	/* Still coming: it is about to take. */
 	site->opening--;
 	c->state = CONNECTION_WOKEN;

@@ -72,8 +72,8 @@ heap_set(struct heap *heap, struct heap_node *node, int64_t rank)
 	heap_remove(heap, node);
 	if (heap->count == heap->capacity) {
 		heap->capacity = heap->capacity ? heap->capacity * 2 : 8;
-		heap->nodes = mem_resize(
-		    heap->nodes, heap->capacity, sizeof *heap->nodes);
+		heap->nodes =
+		    mem_resize(heap->nodes, heap->capacity, sizeof(void *));
 	}
 	node->rank = rank;
 	sift_up(heap, node, heap->count++);

@@ -177,6 +177,21 @@ schedule_retry(
 	return count;
 }
 
+/* ---- another look-up ---- */
+
+void
+schedule_look_up_again(struct schedule *s, const struct schedule_selector *sel)
+{
+	for (uint32_t i = 0; i < s->queue_count; i++) {
+		struct schedule_queue *q = s->queues[i];
+		if (!q || !q->site || !queue_matches(q, sel))
+			continue;
+		q->valid_until_us = s->now_us;
+		q->was_served = true; /* by the answer there was */
+		queue_update(q);
+	}
+}
+
 /* ---- removal ---- */
 
 static size_t

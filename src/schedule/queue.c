@@ -39,7 +39,7 @@ index_take(struct schedule *s)
 	if (s->queue_count == s->queue_capacity) {
 		uint32_t capacity =
 		    s->queue_capacity ? s->queue_capacity * 2 : 64;
-		s->queues = mem_resize(s->queues, capacity, sizeof *s->queues);
+		s->queues = mem_resize(s->queues, capacity, sizeof(void *));
 		s->free_queues = mem_resize(
 		    s->free_queues, capacity, sizeof *s->free_queues);
 		s->queue_capacity = capacity;

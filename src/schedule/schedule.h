@@ -97,6 +97,11 @@ struct schedule_key {
 	struct span domain; /* lower case; any text, "" included */
 };
 
+struct schedule_selector {
+	uint32_t tenant, stream; /* 0: any */
+	struct span domain; /* empty or "*": any; "*.example.com" */
+};
+
 /* The policy is copied. The seed makes the jitter. */
 struct schedule *schedule_new(
     const struct schedule_policy *policy, uint64_t seed);
@@ -168,6 +173,11 @@ int64_t schedule_next_time(const struct schedule *s);
 struct schedule_site *schedule_set_site(struct schedule *s,
     struct schedule_queue *queue, struct span site_name,
     int64_t valid_until_us);
+/* After a reload that changed routes: nothing of matching queues is taken
+ * before RESOLVE was asked and answered again; until then they stay with their
+ * sites. A look-up under way is not asked again: its answer counts. */
+void schedule_look_up_again(
+    struct schedule *s, const struct schedule_selector *sel);
 /* What the driver keeps with a site (hosts, addresses). */
 void *schedule_site_owner(const struct schedule_site *site);
 void schedule_site_set_owner(struct schedule_site *site, void *owner);
@@ -238,11 +248,6 @@ void schedule_return(struct schedule *s, struct schedule_queue *queue,
     const struct schedule_delivery *d, int64_t now_us);
 
 /* ---- operators ---- */
-
-struct schedule_selector {
-	uint32_t tenant, stream; /* 0: any */
-	struct span domain; /* empty or "*": any; "*.example.com" */
-};
 
 /* Held queues keep their mail; expiry still counts. Also holds queues that
  * come into being later: of all holds and releases that match a queue the

@@ -12,7 +12,7 @@ slab_grow(struct slab *slab)
 		uint32_t capacity =
 		    slab->block_capacity ? slab->block_capacity * 2 : 16;
 		slab->blocks =
-		    mem_resize(slab->blocks, capacity, sizeof *slab->blocks);
+		    mem_resize(slab->blocks, capacity, sizeof(void *));
 		slab->block_capacity = capacity;
 	}
 	uint32_t first = slab->block_count * SLAB_BLOCK;

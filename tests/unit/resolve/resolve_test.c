@@ -137,74 +137,76 @@ ask(struct resolver *r, const char *domain)
 static const struct resolver_options lenient = { .allow_private = true,
 	.hostname = "us.example" };
 
+static const struct {
+	const char *domain;
+	enum resolve_result result;
+	const char *text, *site;
+} domain_cases[] = {
+	/* clang-format off */
+	{ "plain.example", RESOLVE_OK,
+	  "mx1.example/10:2001:db8::1,192.0.2.1 "
+	  "mx2.example/20:192.0.2.2", "mx1.example+mx2.example" },
+	{ "PLAIN.example.", RESOLVE_OK,
+	  "mx1.example/10:2001:db8::1,192.0.2.1 "
+	  "mx2.example/20:192.0.2.2", "mx1.example+mx2.example" },
+	{ "twin.example", RESOLVE_OK,
+	  "mx2.example/5:192.0.2.2 "
+	  "mx1.example/7:2001:db8::1,192.0.2.1",
+	  "mx1.example+mx2.example" },
+	{ "alias.example", RESOLVE_OK,
+	  "mx1.example/10:2001:db8::1,192.0.2.1 "
+	  "mx2.example/20:192.0.2.2", "mx1.example+mx2.example" },
+	{ "to-alias.example", RESOLVE_OK,
+	  "mx-alias.example/10:2001:db8::1,192.0.2.1",
+	  "mx-alias.example" },
+	{ "implicit.example", RESOLVE_OK,
+	  "implicit.example/0:192.0.2.3", "implicit.example" },
+	{ "half-null.example", RESOLVE_OK,
+	  "mx1.example/10:2001:db8::1,192.0.2.1", "mx1.example" },
+	{ "half-lame.example", RESOLVE_OK,
+	  "mx.servfail.example/10: mx2.example/20:192.0.2.2",
+	  "mx.servfail.example+mx2.example" },
+	{ "backup.example", RESOLVE_OK,
+	  "mx1.example/10:2001:db8::1,192.0.2.1", "mx1.example" },
+	{ "reserved.test", RESOLVE_OK,
+	  "mx1.example/10:2001:db8::1,192.0.2.1", "mx1.example" },
+	{ "[192.0.2.77]", RESOLVE_OK,
+	  "192.0.2.77/0:192.0.2.77", "192.0.2.77" },
+	{ "[IPv6:2001:db8::7]", RESOLVE_OK,
+	  "2001:db8::7/0:2001:db8::7", "2001:db8::7" },
+	{ "192.0.2.77", RESOLVE_NO_DOMAIN, "", "" },
+	{ "missing.example", RESOLVE_NO_DOMAIN, "", "" },
+	{ "not a name", RESOLVE_NO_DOMAIN, "", "" },
+	{ "", RESOLVE_NO_DOMAIN, "", "" },
+	{ "[]", RESOLVE_NO_DOMAIN, "", "" },
+	{ "null.example", RESOLVE_NULL_MX, "", "" },
+	{ "nothing.example", RESOLVE_NO_ADDRESS,
+	  "nothing.example/0:", "" },
+	{ "dangling.example", RESOLVE_NO_ADDRESS,
+	  "missing.example/10:", "" },
+	{ "lame.example", RESOLVE_TEMPORARY,
+	  "mx.servfail.example/10:", "" },
+	{ "x.servfail.example", RESOLVE_TEMPORARY, "", "" },
+	{ "x.refused.example", RESOLVE_TEMPORARY, "", "" },
+	{ "loop.example", RESOLVE_LOOP, "", "" },
+	{ "us.example", RESOLVE_LOOP, "", "" },
+	/* clang-format on */
+};
+
 static void
 domains_lead_to_hosts(void **state)
 {
-	static const struct {
-		const char *domain;
-		enum resolve_result result;
-		const char *text, *site;
-	} cases[] = {
-		/* clang-format off */
-		{ "plain.example", RESOLVE_OK,
-		  "mx1.example/10:2001:db8::1,192.0.2.1 "
-		  "mx2.example/20:192.0.2.2", "mx1.example+mx2.example" },
-		{ "PLAIN.example.", RESOLVE_OK,
-		  "mx1.example/10:2001:db8::1,192.0.2.1 "
-		  "mx2.example/20:192.0.2.2", "mx1.example+mx2.example" },
-		{ "twin.example", RESOLVE_OK,
-		  "mx2.example/5:192.0.2.2 "
-		  "mx1.example/7:2001:db8::1,192.0.2.1",
-		  "mx1.example+mx2.example" },
-		{ "alias.example", RESOLVE_OK,
-		  "mx1.example/10:2001:db8::1,192.0.2.1 "
-		  "mx2.example/20:192.0.2.2", "mx1.example+mx2.example" },
-		{ "to-alias.example", RESOLVE_OK,
-		  "mx-alias.example/10:2001:db8::1,192.0.2.1",
-		  "mx-alias.example" },
-		{ "implicit.example", RESOLVE_OK,
-		  "implicit.example/0:192.0.2.3", "implicit.example" },
-		{ "half-null.example", RESOLVE_OK,
-		  "mx1.example/10:2001:db8::1,192.0.2.1", "mx1.example" },
-		{ "half-lame.example", RESOLVE_OK,
-		  "mx.servfail.example/10: mx2.example/20:192.0.2.2",
-		  "mx.servfail.example+mx2.example" },
-		{ "backup.example", RESOLVE_OK,
-		  "mx1.example/10:2001:db8::1,192.0.2.1", "mx1.example" },
-		{ "reserved.test", RESOLVE_OK,
-		  "mx1.example/10:2001:db8::1,192.0.2.1", "mx1.example" },
-		{ "[192.0.2.77]", RESOLVE_OK,
-		  "192.0.2.77/0:192.0.2.77", "192.0.2.77" },
-		{ "[IPv6:2001:db8::7]", RESOLVE_OK,
-		  "2001:db8::7/0:2001:db8::7", "2001:db8::7" },
-		{ "192.0.2.77", RESOLVE_NO_DOMAIN, "", "" },
-		{ "missing.example", RESOLVE_NO_DOMAIN, "", "" },
-		{ "not a name", RESOLVE_NO_DOMAIN, "", "" },
-		{ "", RESOLVE_NO_DOMAIN, "", "" },
-		{ "[]", RESOLVE_NO_DOMAIN, "", "" },
-		{ "null.example", RESOLVE_NULL_MX, "", "" },
-		{ "nothing.example", RESOLVE_NO_ADDRESS,
-		  "nothing.example/0:", "" },
-		{ "dangling.example", RESOLVE_NO_ADDRESS,
-		  "missing.example/10:", "" },
-		{ "lame.example", RESOLVE_TEMPORARY,
-		  "mx.servfail.example/10:", "" },
-		{ "x.servfail.example", RESOLVE_TEMPORARY, "", "" },
-		{ "x.refused.example", RESOLVE_TEMPORARY, "", "" },
-		{ "loop.example", RESOLVE_LOOP, "", "" },
-		{ "us.example", RESOLVE_LOOP, "", "" },
-		/* clang-format on */
-	};
 	struct resolver *r = resolver_make(lenient);
 	(void)state;
 
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		struct caught c = ask(r, cases[i].domain);
-		if (c.result != cases[i].result)
-			fail_msg(
-			    "%s: %d: %s", cases[i].domain, c.result, c.problem);
-		assert_string_equal(c.text, cases[i].text);
-		assert_string_equal(c.site, cases[i].site);
+	for (size_t i = 0; i < sizeof domain_cases / sizeof *domain_cases;
+	     i++) {
+		struct caught c = ask(r, domain_cases[i].domain);
+		if (c.result != domain_cases[i].result)
+			fail_msg("%s: %d: %s", domain_cases[i].domain, c.result,
+			    c.problem);
+		assert_string_equal(c.text, domain_cases[i].text);
+		assert_string_equal(c.site, domain_cases[i].site);
 		assert_int_equal(c.problem[0] != '\0', c.result != RESOLVE_OK);
 		assert_true(c.valid_until_us > loop_now_us(loop));
 	}

@@ -211,6 +211,51 @@ one_message_is_retried_and_removed(void **state)
 }
 
 static void
+sites_are_looked_up_again(void **state)
+{
+	static const struct schedule_selector all = { 0 };
+	struct schedule *s = schedule_new(&policy, 1);
+	struct schedule_connection c;
+	struct schedule_want want;
+	(void)state;
+
+	add(s, key_of(1, SCHEDULE_BULK, "a.example"), 1, START_US);
+	add(s, key_of(1, SCHEDULE_BULK, "a.example"), 2, START_US);
+	connect_one(s, &c, START_US);
+	assert_int_equal(deliver(s, &c, START_US), 1);
+	schedule_look_up_again(s, &all);
+	assert_int_equal(deliver(s, &c, START_US), 0);
+	assert_int_equal(
+	    schedule_next_want(s, START_US, &want), SCHEDULE_RESOLVE);
+	expect_idle(s, START_US);
+	(void)schedule_set_site(s, want.queue, SPAN("elsewhere"), TIME_NEVER);
+	assert_int_equal(
+	    schedule_next_want(s, START_US, &want), SCHEDULE_CONNECT);
+	assert_true(span_eq(schedule_site_name(want.site), SPAN("elsewhere")));
+	schedule_disconnected(s, &c, false, START_US);
+	schedule_connecting(s, want.site, &c);
+	schedule_connected(s, &c, START_US);
+	assert_int_equal(deliver(s, &c, START_US), 2);
+	/* One that cannot be reached is left behind, too. */
+	for (unsigned n = 0; n < 3; n++) {
+		schedule_disconnected(s, &c, n > 0, START_US);
+		add(s, key_of(1, SCHEDULE_BULK, "a.example"), 3, START_US);
+		(void)schedule_next_want(s, START_US, &want);
+		schedule_connecting(s, want.site, &c);
+	}
+	schedule_disconnected(s, &c, true, START_US);
+	expect_idle(s, START_US);
+	schedule_look_up_again(s, &all);
+	assert_int_equal(
+	    schedule_next_want(s, START_US, &want), SCHEDULE_RESOLVE);
+	(void)schedule_set_site(s, want.queue, SPAN("third"), TIME_NEVER);
+	connect_one(s, &c, START_US);
+	assert_int_equal(deliver(s, &c, START_US), 3);
+	schedule_disconnected(s, &c, false, START_US);
+	schedule_free(&s);
+}
+
+static void
 on_queue(void *arg, const struct schedule_queue_facts *facts)
 {
 	struct schedule_queue_facts *sum = arg;
@@ -278,6 +323,7 @@ main(void)
 		cmocka_unit_test(held_mail_stays_even_linked),
 		cmocka_unit_test(retry_now_makes_all_due),
 		cmocka_unit_test(one_message_is_retried_and_removed),
+		cmocka_unit_test(sites_are_looked_up_again),
 		cmocka_unit_test(looking_adds_up),
 		cmocka_unit_test(latest_reply_is_shown),
 	};
