@@ -17,6 +17,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* Octets of event lines after which another record is begun. */
+#define EVENT_RECORD_SIZE (256 * 1024)
+
 static int
 compare_domains(const void *a, const void *b)
 {
@@ -65,12 +68,10 @@ origin_name(const struct intake_message *m)
 	return span_of(names[m->client.origin]);
 }
 
-static void
-add_accepted_events(struct intake_message *m, struct spool_txn *txn)
+static struct event
+event_of(const struct intake_message *m)
 {
-	struct buf lines = BUF_EMPTY;
-	struct event e = {
-		.type = EVENT_ACCEPTED,
+	return (struct event){
 		.time_us = m->now_us,
 		.message_id = m->envelope.id,
 		.tenant = m->tenant_name,
@@ -81,17 +82,37 @@ add_accepted_events(struct intake_message *m, struct spool_txn *txn)
 		.origin = origin_name(m),
 		.user = m->envelope.user,
 		.client = m->envelope.client,
-		.size = buf_size(&m->prefix) + spool_draft_size(m->draft),
 	};
+}
+
+/* One event for each recipient, in records of a bounded size. */
+static void
+add_events(struct intake_message *m, struct event *e, struct spool_txn *txn)
+{
+	struct buf lines = BUF_EMPTY;
 
 	for (uint32_t i = 0; i < m->envelope.rcpt_count; i++) {
-		e.recipient = m->rcpts[i].address;
-		e.event_id =
+		e->recipient = m->rcpts[i].address;
+		e->event_id =
 		    msgid_random(m->now_us, random_u64(), random_u64());
-		event_render(&e, &lines);
+		event_render(e, &lines);
+		if (buf_size(&lines) < EVENT_RECORD_SIZE &&
+		    i + 1 < m->envelope.rcpt_count)
+			continue;
+		spool_txn_event(txn, buf_span(&lines));
+		buf_clear(&lines);
 	}
-	spool_txn_event(txn, buf_span(&lines));
 	buf_done(&lines);
+}
+
+static void
+add_accepted_events(struct intake_message *m, struct spool_txn *txn)
+{
+	struct event e = event_of(m);
+
+	e.type = EVENT_ACCEPTED;
+	e.size = buf_size(&m->prefix) + spool_draft_size(m->draft);
+	add_events(m, &e, txn);
 }
 
 static void
@@ -99,17 +120,18 @@ prepare_envelope(struct intake_message *m)
 {
 	char text[NETADDR_TEXT_SIZE];
 
-	if (m->client.address.family != NETADDR_NONE)
+	if (m->client.address.family == NETADDR_IP4 ||
+	    m->client.address.family == NETADDR_IP6)
 		m->envelope.client = arena_dup(m->arena,
 		    span_of(netaddr_format_ip(&m->client.address, text)));
 	m->envelope.user = m->client.user;
-	group_recipients(m);
 }
 
 static void
 add_message(struct intake_message *m, struct spool_txn *txn)
 {
 	prepare_envelope(m);
+	group_recipients(m);
 	add_accepted_events(m, txn);
 	spool_txn_message(txn, &m->envelope, &m->draft);
 }
@@ -161,6 +183,36 @@ answer(struct intake_message *m)
 	loop_post(m->loop, &m->item);
 }
 
+static void
+ignore_result(void *arg, int result)
+{
+	(void)arg;
+	(void)result;
+}
+
+/* A tenant's message that was refused for good is a part of its story; what
+ * strangers try is not: they would fill the disk. Nothing waits for it, and
+ * when it cannot be written, nothing else is wrong. */
+static void
+tell_rejected(struct intake_message *m)
+{
+	struct arena *arena = m->arena;
+	struct event e;
+
+	if (m->client.origin == INTAKE_MX || !reply_is_permanent(&m->reply))
+		return;
+	prepare_envelope(m);
+	e = event_of(m);
+	e.type = EVENT_REJECTED;
+	e.code = m->reply.code;
+	e.enhanced = reply_status(&m->reply, arena);
+	e.reply = m->reply.text;
+	e.step = SPAN("end");
+	struct spool_txn *txn = spool_txn_new(m->intake->spool);
+	add_events(m, &e, txn);
+	spool_txn_submit(&txn, ignore_result, NULL);
+}
+
 /* On the committer thread. */
 static void
 committed(void *arg, int result)
@@ -194,6 +246,7 @@ intake_end(struct intake_message *m, struct loop *loop, intake_done_fn *done,
 	content_end(m);
 	if (m->refusal.code != 0) {
 		m->reply = m->refusal;
+		tell_rejected(m);
 		answer(m);
 		return;
 	}
@@ -236,10 +289,12 @@ start_report(struct intake *intake, const struct intake_report *report)
 	if (stream != NULL)
 		m->stream_name = arena_dup(m->arena, span_of(stream->name));
 	directory_snapshot_unref(&s);
-	m->rcpts = mem_zalloc(sizeof(*m->rcpts));
+	e->rcpt_count = m->rcpt_capacity = report->copy_to.len > 0 ? 2 : 1;
+	m->rcpts = mem_zalloc(2 * sizeof(*m->rcpts));
 	m->rcpts[0].address = arena_dup(m->arena, report->to);
-	m->rcpts[0].notify = SMTP_NOTIFY_NEVER;
-	e->rcpt_count = m->rcpt_capacity = 1;
+	m->rcpts[1].address = arena_dup(m->arena, report->copy_to);
+	for (size_t i = 0; i < 2; i++)
+		m->rcpts[i].notify = SMTP_NOTIFY_NEVER;
 	return m;
 }
 
@@ -251,9 +306,7 @@ intake_add_report(struct intake *intake, struct spool_txn *txn,
 	struct buf text = BUF_EMPTY;
 	struct intake_message *m = start_report(intake, report);
 
-	m->envelope.mno = spool_next_mno(intake->spool);
-	m->envelope.id = msgid_make(m->now_us, spool_node(intake->spool),
-	    m->envelope.mno, spool_id_key(intake->spool));
+	content_begin(m);
 	report->compose(
 	    report->arg, span_of(msgid_format(&m->envelope.id, id)), &text);
 	intake_body(m, buf_span(&text));

@@ -70,10 +70,32 @@ is_submission(const struct intake_message *m)
 	       m->client.origin != INTAKE_REPORT;
 }
 
+/* CR, LF or NUL where they end nothing. The body of a BINARYMIME message may
+ * have them (RFC 3030 §3), its header may not: we quote it in reports, which
+ * are text. */
+static bool
+has_stray_octet(struct span fields)
+{
+	for (size_t i = 0; i < fields.len; i++) {
+		char c = fields.ptr[i];
+
+		if (c == '\0' || c == '\n')
+			return true;
+		if (c != '\r')
+			continue;
+		if (i + 1 == fields.len || fields.ptr[++i] != '\n')
+			return true;
+	}
+	return false;
+}
+
 /* False when the header itself is a reason to refuse. */
 static bool
-judge_header(struct intake_message *m, const struct header_facts *facts)
+judge_header(struct intake_message *m, struct span fields,
+    const struct header_facts *facts)
 {
+	const struct reply stray = REPLY(
+	    550, 5, 6, 11, "the header has a bare CR, a bare LF or a NUL");
 	const struct reply loop = REPLY(554, 5, 4, 6,
 	    "too many Received fields: this message is going in circles");
 	const struct reply many =
@@ -87,6 +109,8 @@ judge_header(struct intake_message *m, const struct header_facts *facts)
 		message_refuse(m, &many);
 	else if (is_submission(m) && facts->from_count > 1)
 		message_refuse(m, &from);
+	else if (m->binary && has_stray_octet(fields))
+		message_refuse(m, &stray);
 	return m->refusal.code == 0;
 }
 
@@ -140,49 +164,79 @@ compose_prefix(struct intake_message *m, const struct header_facts *facts)
 		    SPAN_ARG(host));
 }
 
-static void
-write_header(struct intake_message *m, struct span fields,
-    const struct header_facts *facts)
+static bool
+has_any(struct span fields, const char *const *names)
 {
-	static const char *const submission[] = { "Bcc", "Return-Path", NULL };
-	static const char *const relayed[] = { "Return-Path", NULL };
-	struct buf edited = BUF_EMPTY;
-	bool has_bcc = is_submission(m) && facts->bcc_count > 0;
+	struct header_field field;
+	int code;
 
-	if (!has_bcc && facts->return_path_count == 0) {
+	while ((code = header_next(&fields, &field)) != 0) {
+		for (size_t i = 0; code > 0 && names[i] != NULL; i++) {
+			if (span_eq_nocase(field.name, span_of(names[i])))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* Blind copies are a secret of the sender's; Return-Path is for the final
+ * delivery to add (RFC 5321 §4.4). */
+static void
+write_header(struct intake_message *m, struct span fields)
+{
+	static const char *const submission[] = { "Bcc", "Resent-Bcc",
+		"Return-Path", NULL };
+	static const char *const relayed[] = { "Return-Path", NULL };
+	const char *const *names = is_submission(m) ? submission : relayed;
+	struct buf edited = BUF_EMPTY;
+
+	if (!has_any(fields, names)) {
 		write_draft(m, fields);
 		return;
 	}
-	header_copy_without(
-	    fields, is_submission(m) ? submission : relayed, &edited);
+	header_copy_without(fields, names, &edited);
 	write_draft(m, buf_span(&edited));
 	buf_done(&edited);
 }
 
+/* A mailbox's separator line, "From user date", which pipes into sendmail
+ * often begin with: no part of the message. */
+static struct span
+without_mailbox_line(const struct intake_message *m, struct span all)
+{
+	size_t end = span_search(all, SPAN("\r\n"));
+
+	if (!is_submission(m) || end == SIZE_MAX ||
+	    (!span_starts(all, SPAN("From ")) &&
+		!span_starts(all, SPAN(">From "))))
+		return all;
+	return span_skip(all, end + 2);
+}
+
 /* The header section is `all` up to `length`; what follows is body. */
 static void
-take_header(struct intake_message *m, struct span all, size_t length)
+take_header(struct intake_message *m, struct span whole, size_t length)
 {
-	struct span fields = span_slice(all, 0, length);
+	struct span all = without_mailbox_line(m, whole);
+	struct span fields = span_slice(all, 0, length - (whole.len - all.len));
 	struct header_facts facts;
 
 	m->header_done = true;
 	header_inspect(fields, &facts);
 	bool cut_short = facts.first_bad_line.ptr != NULL;
 	if (cut_short) {
-		length = (size_t)(facts.first_bad_line.ptr - all.ptr);
-		fields = span_slice(all, 0, length);
+		fields.len = (size_t)(facts.first_bad_line.ptr - all.ptr);
 		header_inspect(fields, &facts);
 	}
-	if (!judge_header(m, &facts))
-		return;
 	remember_facts(m, &facts);
+	if (!judge_header(m, fields, &facts))
+		return;
 	compose_prefix(m, &facts);
 	m->draft = spool_draft_new(m->intake->spool, m->envelope.mno);
-	write_header(m, fields, &facts);
+	write_header(m, fields);
 	if (cut_short)
 		write_draft(m, SPAN("\r\n"));
-	write_draft(m, span_skip(all, length));
+	write_draft(m, span_skip(all, fields.len));
 }
 
 /* Length of the section with its empty line, 0: not complete. Looks only at
@@ -223,41 +277,51 @@ gather_header(struct intake_message *m, struct span piece)
 }
 
 void
+content_begin(struct intake_message *m)
+{
+	struct spool *spool = m->intake->spool;
+
+	if (m->envelope.mno != 0)
+		return;
+	m->envelope.mno = spool_next_mno(spool);
+	m->envelope.id = msgid_make(
+	    m->now_us, spool_node(spool), m->envelope.mno, spool_id_key(spool));
+}
+
+void
 intake_body(struct intake_message *m, struct span piece)
 {
 	if (m->refusal.code != 0 || piece.len == 0)
 		return;
-	if (m->envelope.mno == 0) {
-		m->envelope.mno = spool_next_mno(m->intake->spool);
-		m->envelope.id =
-		    msgid_make(m->now_us, spool_node(m->intake->spool),
-			m->envelope.mno, spool_id_key(m->intake->spool));
-	}
+	content_begin(m);
 	if (m->header_done)
 		write_draft(m, piece);
 	else
 		gather_header(m, piece);
 }
 
+/* A section without its empty line, perhaps without anything: the last line
+ * may even lack its CRLF, which a field cannot do without. */
+static void
+end_header(struct intake_message *m)
+{
+	struct span all = buf_span(&m->header);
+
+	if (all.len == 0 || (!m->binary && all.ptr[all.len - 1] != '\n'))
+		buf_append_str(&m->header, "\r\n");
+	all = buf_span(&m->header);
+	take_header(m, all, all.len);
+	buf_done(&m->header);
+}
+
 void
 content_end(struct intake_message *m)
 {
-	const struct reply empty = REPLY(554, 5, 6, 0, "the message is empty");
-
-	if (m->refusal.code == 0 && m->envelope.mno == 0)
-		message_refuse(m, &empty);
 	if (m->refusal.code != 0)
 		return;
-	if (!m->header_done) {
-		struct span all = buf_span(&m->header);
-
-		/* A section without its empty line: the last line may even
-		 * lack its CRLF, which a field cannot do without. */
-		if (!m->binary && (all.len < 2 || all.ptr[all.len - 1] != '\n'))
-			buf_append_str(&m->header, "\r\n");
-		all = buf_span(&m->header);
-		take_header(m, all, all.len);
-	}
+	content_begin(m);
+	if (!m->header_done)
+		end_header(m);
 	if (!m->binary && memcmp(m->last, "\r\n", 2) != 0)
 		write_draft(m, SPAN("\r\n"));
 	if (dots_needed(&(struct dots){ 0 }, buf_span(&m->prefix)))

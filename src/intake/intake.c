@@ -109,7 +109,7 @@ find_tenant(struct intake_message *m, struct reply *ret_reply)
 		: directory_find_stream(s, tenant_id, SPAN("transactional"));
 
 	if (!allowed || tenant == NULL || !tenant->enabled || stream == NULL) {
-		*ret_reply = REPLY(535, 5, 7, 8,
+		*ret_reply = REPLY(550, 5, 7, 1,
 		    "this credential or its tenant is no longer valid: ask "
 		    "the administrator for a new credential");
 		directory_snapshot_unref(&s);

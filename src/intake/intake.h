@@ -113,7 +113,8 @@ bool intake_sender_wants(const struct spool_envelope *envelope, uint32_t rcpt,
 /* ---- our own reports -------------------------------------------------------- */
 
 struct intake_report {
-	struct span to; /* one recipient, canonical */
+	struct span to; /* canonical */
+	struct span copy_to; /* another recipient of the same, or empty */
 	uint32_t tenant, stream; /* of the message reported on */
 	bool utf8;
 	/* Composes the message for this id into out. */

@@ -64,7 +64,9 @@ struct intake_message *message_new(
     struct intake *intake, const struct intake_client *client);
 void message_free(struct intake_message *m);
 
-/* content.c: the final dot has come: what is left is settled, the prefix and
+/* content.c: the message gets its number and id, once. */
+void content_begin(struct intake_message *m);
+/* The final dot has come: what is left is settled, the prefix and
  * flags of the envelope are complete. */
 void content_end(struct intake_message *m);
 

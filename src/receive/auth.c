@@ -15,13 +15,17 @@
 /* A response line can be 12,288 octets (RFC 4954 §4); none of our mechanisms
  * needs half of it. */
 #define RESPONSE_MAX 4096
+/* The longest exchange is SCRAM's: none, first, final, the last empty line. */
+#define STEPS_MAX 4
 
 struct auth {
 	Gsasl_session *session;
 	struct directory_snapshot *snapshot;
 	struct netaddr client;
 	const struct stream *stream;
-	bool login; /* LOGIN takes its first input later than others */
+	bool login; /* LOGIN: the server asks before the client speaks */
+	bool asked; /* LOGIN: and has */
+	unsigned steps;
 	bool finishing; /* only the client's empty line is left */
 	char *challenge; /* libgsasl's */
 	char tried[64];
@@ -231,6 +235,21 @@ auth_free(struct auth **auth)
 	*auth = NULL;
 }
 
+/* SCRAM proved the secret without asking us to compare. Nobody acts for
+ * somebody else. */
+static bool
+take_scram_identity(struct auth *a)
+{
+	const char *other = gsasl_property_fast(a->session, GSASL_AUTHZID);
+	const struct directory_credential *c = usable_credential(a, a->tried);
+
+	if (c == NULL ||
+	    (other != NULL && other[0] != '\0' && strcmp(other, a->tried) != 0))
+		return false;
+	remember_identity(a, c);
+	return true;
+}
+
 static enum auth_result
 take_result(struct auth *a, int code, struct span *ret_challenge)
 {
@@ -248,15 +267,8 @@ take_result(struct auth *a, int code, struct span *ret_challenge)
 	default:
 		return AUTH_FAILED;
 	}
-	if (a->identity.credential == 0) {
-		/* SCRAM proved the secret without asking us to compare. */
-		const struct directory_credential *c =
-		    usable_credential(a, a->tried);
-
-		if (c == NULL)
-			return AUTH_FAILED;
-		remember_identity(a, c);
-	}
+	if (a->identity.credential == 0 && !take_scram_identity(a))
+		return AUTH_FAILED;
 	/* The server's last word is a challenge, too (RFC 4954 §4). */
 	a->finishing = has_text;
 	return has_text ? AUTH_CHALLENGE : AUTH_DONE;
@@ -274,26 +286,28 @@ step_once(struct auth *a, const char *input, struct span *ret_challenge)
 enum auth_result
 auth_step(struct auth *a, struct span input, struct span *ret_challenge)
 {
+	*ret_challenge = SPAN_EMPTY;
 	if (a->finishing)
 		return input.len == 0 ? AUTH_DONE : AUTH_MALFORMED;
-	if (input.len > RESPONSE_MAX)
+	if (input.len > RESPONSE_MAX || ++a->steps > STEPS_MAX)
 		return AUTH_MALFORMED;
 	if (input.ptr == NULL) {
-		a->login = false;
+		a->asked = a->login;
 		return step_once(a, NULL, ret_challenge);
 	}
-	/* "=" stands for an initial response of no octets. */
-	char *text = span_dup(span_eq(input, SPAN("=")) ? SPAN_EMPTY : input);
-	enum auth_result result = AUTH_CHALLENGE;
+	/* The library takes no octets for no response and would ask again. */
+	if (input.len == 0 && !a->login)
+		return AUTH_MALFORMED;
 	/* With LOGIN the name may come as an initial response, before the
 	 * library has asked for it. */
-	if (a->login) {
-		a->login = false;
-		result = step_once(a, NULL, ret_challenge);
+	if (a->login && !a->asked) {
+		a->asked = true;
+		if (step_once(a, NULL, ret_challenge) != AUTH_CHALLENGE)
+			return AUTH_FAILED;
 	}
-	if (result == AUTH_CHALLENGE)
-		result = step_once(a, text, ret_challenge);
-	mem_wipe(text, strlen(text));
+	char *text = span_dup(input);
+	enum auth_result result = step_once(a, text, ret_challenge);
+	mem_wipe(text, input.len);
 	mem_free(text);
 	return result;
 }

@@ -126,6 +126,13 @@ step_auth(struct session *s, struct span input)
 	}
 }
 
+/* "=" and an empty line are responses of no octets, not the lack of one. */
+static struct span
+response(struct span text)
+{
+	return text.len > 0 ? text : SPAN("");
+}
+
 static void
 on_auth(struct session *s, const struct smtp_server_event *e)
 {
@@ -148,14 +155,13 @@ on_auth(struct session *s, const struct smtp_server_event *e)
 		smtp_server_auth_failed(s->smtp, &unknown);
 		return;
 	}
-	step_auth(s, e->has_initial ? e->text : SPAN_EMPTY);
+	step_auth(s, e->has_initial ? response(e->text) : SPAN_EMPTY);
 }
 
 static void
 on_auth_data(struct session *s, const struct smtp_server_event *e)
 {
-	/* An empty line is a response of no octets, not the lack of one. */
-	step_auth(s, e->text.len > 0 ? e->text : SPAN(""));
+	step_auth(s, response(e->text));
 }
 
 /* ---- transactions -------------------------------------------------------------------- */
@@ -234,16 +240,12 @@ static void
 on_committed(void *arg, const struct reply *reply, const struct msgid *id)
 {
 	struct session *s = arg;
-	const struct reply stopping = REPLY(
-	    421, 4, 3, 2, "the service is stopping: try again in a minute");
 
 	(void)id;
 	s->message = NULL;
 	s->committing = false;
 	count_message(s, reply);
 	smtp_server_answer(s->smtp, reply);
-	if (s->draining)
-		smtp_server_terminate(s->smtp, &stopping);
 	session_resume(s);
 }
 

@@ -93,6 +93,7 @@ struct listener {
 	size_t number; /* in config->listeners */
 	struct loop_watch watch;
 	struct loop_timer pause; /* no descriptors: try again a little later */
+	int64_t quiet_until_us; /* and do not say so again before */
 };
 
 struct receiver {
@@ -121,6 +122,7 @@ enum session_phase {
 	SESSION_DIALOGUE,
 	SESSION_STARTTLS, /* the 220 goes out, then the handshake */
 	SESSION_CLOSING, /* the last output goes out, then the end */
+	SESSION_LINGERING, /* it is out, but the client is still sending */
 	SESSION_OVER,
 };
 
@@ -160,19 +162,42 @@ struct session {
 	struct intake_message *message; /* between MAIL and END */
 	bool committing; /* after END */
 	bool draining;
+	bool mid_line; /* the last command line taken in had no end yet */
+	bool lingers; /* closing with input that nobody will read */
 	uint32_t accepted, refused; /* messages */
 };
 
-/* Takes fd, which shared_admit has counted; `refusal` NULL or what to say
- * instead of the greeting. */
-void session_start(struct receiver *receiver, const struct listener *listener,
-    int fd, const struct netaddr *peer, const struct reply *refusal);
 /* Ends the session with 421 as soon as it may. */
 void session_drain(struct session *s);
 /* Cuts it at once and frees it. */
 void session_cut(struct session *s);
 /* An answer was given outside of on_ready: goes on with pending input. */
 void session_resume(struct session *s);
+/* Over now; freed at the end of the turn. */
+void session_end(struct session *s);
+/* Feeds all input there is to the dialogue and sends its replies together.
+ * False when the session is over. */
+bool session_converse(struct session *s, struct span in);
+/* Asks the loop for what can move the session on, and in time. */
+void session_watch(struct session *s);
+void session_on_ready(struct loop_watch *watch, unsigned events);
+void session_on_deadline(struct loop_timer *timer);
+
+/* ---- opening.c: from a descriptor to a dialogue ------------------------------------ */
+
+/* Time for a proxy's header and for a handshake. */
+#define OPENING_US (30 * US_PER_S)
+
+/* Takes fd, which shared_admit has counted, whatever it said. */
+void session_start(struct receiver *receiver, const struct listener *listener,
+    int fd, const struct netaddr *peer, enum admission admission);
+/* Reads of the proxy's header what is there. False: no more for now, or the
+ * session is over. */
+bool opening_read_proxy(struct session *s);
+/* Begins TLS; the session may be over afterwards. */
+void opening_start_tls(struct session *s);
+/* Goes on with it. False: not done, or the session is over. */
+bool opening_handshake(struct session *s);
 
 /* ---- dialogue.c: what the client says, and what it is told --------------------------- */
 

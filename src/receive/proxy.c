@@ -35,6 +35,9 @@ parse_v1_line(struct span line, struct netaddr *ret_client)
 	    !span_to_u64(span_cut(&line, ' '), UINT16_MAX, &source_port) ||
 	    !span_to_u64(line, UINT16_MAX, &destination_port))
 		return ERR_SYNTAX;
+	/* TCP6 may carry an IPv4 client, mapped. */
+	if (span_eq(protocol, SPAN("TCP4")) && source.family != NETADDR_IP4)
+		return ERR_SYNTAX;
 	source.port = (uint16_t)source_port;
 	*ret_client = source;
 	return 0;
@@ -52,6 +55,37 @@ parse_v1(struct span in, struct netaddr *ret_client)
 	return (int)(end + 2);
 }
 
+/* The source of "TCP over IPv4" and "TCP over IPv6"; none of other kinds. A
+ * mapped IPv4 address is folded, as everywhere. */
+static int
+parse_v2_address(const unsigned char *p, size_t length, unsigned kind,
+    struct netaddr *ret_client)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
+
+	if (kind == 0x11) {
+		if (length < 12)
+			return ERR_SYNTAX;
+		memcpy(&in.sin_addr, p, 4);
+		memcpy(&in.sin_port, p + 8, 2);
+		return netaddr_from_sockaddr(
+			   (const struct sockaddr *)&in, sizeof(in), ret_client)
+			   ? 0
+			   : ERR_SYNTAX;
+	}
+	if (kind != 0x21)
+		return 0;
+	if (length < 36)
+		return ERR_SYNTAX;
+	memcpy(&in6.sin6_addr, p, 16);
+	memcpy(&in6.sin6_port, p + 32, 2);
+	return netaddr_from_sockaddr(
+		   (const struct sockaddr *)&in6, sizeof(in6), ret_client)
+		   ? 0
+		   : ERR_SYNTAX;
+}
+
 static int
 parse_v2(struct span in, struct netaddr *ret_client)
 {
@@ -61,27 +95,15 @@ parse_v2(struct span in, struct netaddr *ret_client)
 	if (in.len < V2_FIXED)
 		return 0;
 	size_t length = (size_t)(p[14] << 8 | p[15]);
-	unsigned version = p[12] >> 4, command = p[12] & 15, family = p[13];
+	unsigned version = p[12] >> 4, command = p[12] & 15;
 	if (version != 2 || command > 1)
 		return ERR_SYNTAX;
 	if (V2_FIXED + length > PROXY_HEADER_MAX)
 		return ERR_LIMIT;
 	if (in.len < V2_FIXED + length)
 		return 0;
-	const unsigned char *address = p + V2_FIXED;
-	if (command == 1 && family == 0x11) { /* TCP over IPv4 */
-		if (length < 12)
-			return ERR_SYNTAX;
-		client.family = NETADDR_IP4;
-		memcpy(client.ip, address, 4);
-		client.port = (uint16_t)(address[8] << 8 | address[9]);
-	} else if (command == 1 && family == 0x21) { /* TCP over IPv6 */
-		if (length < 36)
-			return ERR_SYNTAX;
-		client.family = NETADDR_IP6;
-		memcpy(client.ip, address, 16);
-		client.port = (uint16_t)(address[32] << 8 | address[33]);
-	}
+	if (command == 1)
+		TRY(parse_v2_address(p + V2_FIXED, length, p[13], &client));
 	*ret_client = client;
 	return (int)(V2_FIXED + length);
 }

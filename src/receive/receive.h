@@ -32,7 +32,7 @@ struct receiver_options {
 	struct directory *directory;
 	struct receive_shared *shared;
 	const int *listen_fds; /* one per config listener, -1 for those
-					   not SMTP; taken */
+					   not SMTP; taken on success */
 };
 
 MUST_CHECK int receiver_new(

@@ -14,36 +14,34 @@
  * starve the sessions. */
 #define ACCEPT_BURST 64
 #define ACCEPT_PAUSE_US (100 * US_PER_MS)
+/* The trouble of accepting is told at most so often. */
+#define ACCEPT_QUIET_US (10 * US_PER_S)
 
-static const struct config_listener *
-config_of(const struct listener *l)
-{
-	return &l->receiver->config->listeners[l->number];
-}
-
-/* Over a limit the client is told so, where it can be told in plain. */
 static void
 take_connection(struct listener *l, int fd, const struct netaddr *peer)
 {
 	struct receiver *r = l->receiver;
-	const struct reply full =
-	    REPLY(421, 4, 3, 2, "too many connections: try again later");
-	const struct reply client_full = REPLY(421, 4, 7, 0,
-	    "too many connections from your network: close some first");
-	const struct reply *refusal = NULL;
 
 	atomic_fetch_add(&shared_counters(r->shared)->connections, 1);
-	switch (shared_admit(r->shared, peer, r->config)) {
-	case ADMIT_OK:
-		break;
-	case ADMIT_FULL:
-		refusal = &full;
-		break;
-	case ADMIT_CLIENT_FULL:
-		refusal = &client_full;
-		break;
-	}
-	session_start(r, l, fd, peer, refusal);
+	session_start(r, l, fd, peer, shared_admit(r->shared, peer, r->config));
+}
+
+/* Out of descriptors or memory: those who wait stay in the backlog. */
+static void
+pause_listener(struct listener *l, int error)
+{
+	struct loop *loop = l->receiver->loop;
+	int64_t now_us = loop_now_us(loop);
+
+	loop_watch_events(&l->watch, 0);
+	loop_timer_set(loop, &l->pause, now_us + ACCEPT_PAUSE_US);
+	if (now_us < l->quiet_until_us)
+		return;
+	l->quiet_until_us = now_us + ACCEPT_QUIET_US;
+	LOG(LOG_ERROR, "receive",
+	    "cannot accept connections: raise the limit of open files "
+	    "(LimitNOFILE)",
+	    LOG_C("error", error_text(error)));
 }
 
 static void
@@ -62,13 +60,7 @@ on_connections(struct loop_watch *watch, unsigned events)
 		}
 		if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM ||
 		    fd == -ENOBUFS) {
-			LOG(LOG_ERROR, "receive",
-			    "cannot accept connections: raise the limit of "
-			    "open files (LimitNOFILE)",
-			    LOG_C("error", error_text(fd)));
-			loop_watch_events(watch, 0);
-			loop_timer_set(l->receiver->loop, &l->pause,
-			    loop_now_us(l->receiver->loop) + ACCEPT_PAUSE_US);
+			pause_listener(l, fd);
 			return;
 		}
 		if (fd == -EAGAIN)
@@ -97,6 +89,15 @@ open_listener(struct receiver *r, size_t number, int fd)
 	return loop_watch_fd(r->loop, &l->watch, fd, LOOP_READ);
 }
 
+/* Their descriptors stay the caller's. */
+static void
+leave_listeners(struct receiver *r)
+{
+	for (size_t i = 0; i < r->listener_count; i++)
+		loop_unwatch(&r->listeners[i].watch);
+	r->listener_count = 0;
+}
+
 int
 receiver_new(
     const struct receiver_options *options, struct receiver **ret_receiver)
@@ -121,6 +122,7 @@ receiver_new(
 			result = open_listener(r, i, options->listen_fds[i]);
 	}
 	if (result < 0) {
+		leave_listeners(r);
 		receiver_free(&r);
 		return result;
 	}

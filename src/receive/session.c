@@ -5,12 +5,16 @@
  * it has to say, and ends it when a deadline passes.
  *
  *	PROXY -> HANDSHAKE -> DIALOGUE <-> STARTTLS -> HANDSHAKE
- *	                         \-> CLOSING -> OVER
+ *	                         \-> CLOSING [-> LINGERING] -> OVER
  *
  * Memory: a session at rest holds no input buffer; reads go into the receiver's
  * scratch, and only what the dialogue could not take yet is kept in `pending`.
  * While an answer is due nothing is read, so pending is at most one scratch.
  * Freed at the end of the turn only: any callback may be on the stack.
+ *
+ * LINGERING: closing a socket with unread input makes the kernel send a reset,
+ * which would throw away the reply that says why. So what the client is still
+ * sending is read and dropped for a moment.
  */
 
 #include "base/bug.h"
@@ -22,16 +26,16 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 /* Replies nobody reads: past this, nothing more is read from the client. */
 #define OUTPUT_MAX (64 * 1024)
-/* Time for a proxy's header and for a handshake. */
-#define OPENING_US (30 * US_PER_S)
 #define RATE_WINDOW_US US_PER_MIN
-
-static void on_ready(struct loop_watch *watch, unsigned events);
-static void on_deadline(struct loop_timer *timer);
+/* Time for the last reply, and for what the client sends behind it. */
+#define CLOSING_US (10 * US_PER_S)
+#define LINGER_US (2 * US_PER_S)
+#define LINGER_BYTES_MAX (1024 * 1024)
+/* Reads in one turn: others want theirs, too. */
+#define READS_PER_TURN 4
 
 /* ---- the end ------------------------------------------------------------------- */
 
@@ -71,8 +75,8 @@ leave(struct session *s)
 	    LOG_N("refused", s->refused));
 }
 
-static void
-end(struct session *s)
+void
+session_end(struct session *s)
 {
 	leave(s);
 	s->free_item.run = free_session;
@@ -94,6 +98,12 @@ in_message(const struct session *s)
 	return s->message_us != 0;
 }
 
+static bool
+is_our_move(const struct session *s)
+{
+	return s->smtp != NULL && smtp_server_waits_for_answer(s->smtp);
+}
+
 /* Moves `*due` to the earlier one; remembers what it is for. */
 static void
 consider(int64_t *due, const char **why, int64_t from_us, int64_t length_us,
@@ -105,43 +115,70 @@ consider(int64_t *due, const char **why, int64_t from_us, int64_t length_us,
 	*why = text;
 }
 
+/* A session that has lasted long enough may still end its message, which has a
+ * deadline of its own. */
+static void
+consider_dialogue(const struct session *s, int64_t *due, const char **why)
+{
+	const struct config *c = s->config;
+
+	consider(due, why, s->heard_us, c->limits.idle_us,
+	    "nothing arrived for too long");
+	if (in_message(s)) {
+		consider(due, why, s->message_us, c->limits.message_us,
+		    "the message took too long to arrive");
+		if (c->limits.message_rate_min > 0)
+			consider(due, why, s->rate_us, RATE_WINDOW_US,
+			    "the message arrives too slowly");
+		return;
+	}
+	consider(due, why, s->started_us, c->limits.session_us,
+	    "this session has lasted long enough: connect again");
+	consider(due, why, s->step_us, c->limits.command_us,
+	    "no complete command for too long");
+}
+
 /* When the client has to have moved on, and what to tell it otherwise. */
 static int64_t
 next_deadline(const struct session *s, const char **why)
 {
-	const struct config *c = s->config;
 	int64_t due = TIME_NEVER;
 
-	if (s->phase == SESSION_PROXY || s->phase == SESSION_HANDSHAKE) {
+	switch (s->phase) {
+	case SESSION_PROXY:
+	case SESSION_HANDSHAKE:
 		consider(&due, why, s->step_us, OPENING_US,
 		    "the connection was not set up in time");
-		return due;
-	}
-	if (smtp_server_waits_for_answer(s->smtp))
-		return due; /* it is our move */
-	consider(&due, why, s->started_us, c->limits.session_us,
-	    "this session has lasted long enough: connect again");
-	consider(&due, why, s->heard_us, c->limits.idle_us,
-	    "nothing arrived for too long");
-	if (in_message(s)) {
-		consider(&due, why, s->message_us, c->limits.message_us,
-		    "the message took too long to arrive");
-		if (c->limits.message_rate_min > 0)
-			consider(&due, why, s->rate_us, RATE_WINDOW_US,
-			    "the message arrives too slowly");
-	} else {
-		consider(&due, why, s->step_us, c->limits.command_us,
-		    "no complete command for too long");
+		break;
+	case SESSION_STARTTLS:
+	case SESSION_CLOSING:
+		consider(&due, why, s->step_us, CLOSING_US,
+		    "the last reply was not taken in time");
+		break;
+	case SESSION_LINGERING:
+		consider(&due, why, s->step_us, LINGER_US, "");
+		break;
+	case SESSION_DIALOGUE:
+		if (!is_our_move(s))
+			consider_dialogue(s, &due, why);
+		break;
+	case SESSION_OVER:
+		break;
 	}
 	return due;
 }
 
+/* A timer that fires too early looks again: so it is moved only when the
+ * deadline has come nearer. */
 static void
 arm(struct session *s)
 {
 	const char *why;
+	int64_t due = next_deadline(s, &why);
 
-	loop_timer_set(s->receiver->loop, &s->timer, next_deadline(s, &why));
+	if (due != TIME_NEVER &&
+	    (s->timer.loop == NULL || due < s->timer.due_us))
+		loop_timer_set(s->receiver->loop, &s->timer, due);
 }
 
 /* A minute is over: a message that kept its pace gets another. */
@@ -161,9 +198,42 @@ kept_pace(struct session *s, int64_t now_us)
 
 /* ---- writing ---------------------------------------------------------------------- */
 
-static void start_handshake(struct session *s);
+/* The last reply is out. Only who is still sending is waited for. */
+static void
+close_politely(struct session *s)
+{
+	int fd = stream_fd(s->stream);
+	char byte;
 
-/* Writes what there is. False when the connection is lost: s is ended. */
+	if (!s->lingers && recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) {
+		session_end(s);
+		return;
+	}
+	s->phase = SESSION_LINGERING;
+	s->rate_bytes = 0;
+	s->step_us = loop_now_us(s->receiver->loop);
+	/* Under TLS the end is told by close_notify, when it has come. */
+	if (!stream_is_tls(s->stream))
+		(void)shutdown(fd, SHUT_WR);
+}
+
+/* Drops what still arrives, from beneath TLS too: nothing in it is wanted. */
+static void
+linger(struct session *s)
+{
+	struct receiver *r = s->receiver;
+	ssize_t n =
+	    recv(stream_fd(s->stream), r->scratch, SCRATCH_SIZE, MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n > 0)
+		s->rate_bytes += (uint64_t)n;
+	if (n <= 0 || s->rate_bytes > LINGER_BYTES_MAX)
+		session_end(s);
+}
+
+/* Writes what there is. False when the session is over. */
 static bool
 flush(struct session *s)
 {
@@ -186,56 +256,104 @@ flush(struct session *s)
 		case PROGRESS_CLOSED:
 		case PROGRESS_FAILED:
 			stream_abort(s->stream);
-			end(s);
+			session_end(s);
 			return false;
 		}
 	}
-	if (s->phase == SESSION_CLOSING) {
-		end(s);
-		return false;
-	}
-	if (s->phase == SESSION_STARTTLS)
-		start_handshake(s);
+	if (s->phase == SESSION_CLOSING)
+		close_politely(s);
+	else if (s->phase == SESSION_STARTTLS)
+		opening_start_tls(s);
 	return s->phase != SESSION_OVER;
 }
 
-/* Asks the loop for what can move the session on. */
-static void
-watch_for(struct session *s)
+static bool
+may_read(const struct session *s)
 {
-	bool reads = s->phase != SESSION_CLOSING &&
-		     s->phase != SESSION_STARTTLS &&
-		     !(s->phase == SESSION_DIALOGUE &&
-			 (smtp_server_waits_for_answer(s->smtp) ||
-			     smtp_server_output(s->smtp).len > OUTPUT_MAX));
+	switch (s->phase) {
+	case SESSION_PROXY:
+	case SESSION_HANDSHAKE:
+	case SESSION_LINGERING:
+		return true;
+	case SESSION_DIALOGUE:
+		return !is_our_move(s) &&
+		       smtp_server_output(s->smtp).len <= OUTPUT_MAX;
+	case SESSION_STARTTLS:
+	case SESSION_CLOSING:
+	case SESSION_OVER:
+		break;
+	}
+	return false;
+}
+
+void
+session_watch(struct session *s)
+{
+	bool has_output =
+	    s->smtp != NULL && smtp_server_output(s->smtp).len > 0;
+	bool reads = may_read(s);
+	unsigned events = reads ? LOOP_READ : 0U;
+
+	if (s->phase == SESSION_HANDSHAKE)
+		events = stream_wants_write(s->stream) ? LOOP_WRITE : LOOP_READ;
 	/* Readiness does not announce what TLS has already read: a socket that
 	 * can be written wakes us for that, too. */
-	bool writes = smtp_server_output(s->smtp).len > 0 ||
-		      stream_wants_write(s->stream) ||
-		      (reads && stream_has_pending(s->stream));
-
-	loop_watch_events(
-	    &s->watch, (writes ? LOOP_WRITE : 0U) | (reads ? LOOP_READ : 0U));
-	if (smtp_server_waits_for_answer(s->smtp))
-		loop_timer_clear(&s->timer);
-	else if (s->timer.loop == NULL)
-		arm(s);
+	else if (has_output || (s->phase == SESSION_DIALOGUE && reads &&
+				   (stream_wants_write(s->stream) ||
+				       stream_has_pending(s->stream))))
+		events |= LOOP_WRITE;
+	loop_watch_events(&s->watch, events);
+	arm(s);
 }
 
 /* ---- reading ------------------------------------------------------------------------ */
 
-/* What a client sent, for the tap: never a message, never a secret. */
-static void
-tap_input(struct session *s, const char *step, struct span consumed,
-    const struct smtp_server_event *event)
+static bool
+is_body(const char *step)
 {
-	if (consumed.len == 0 || event->type == SMTP_SERVER_BODY ||
-	    event->type == SMTP_SERVER_END || strcmp(step, "data") == 0 ||
-	    strcmp(step, "chunk") == 0)
+	return strcmp(step, "data") == 0 || strcmp(step, "chunk") == 0;
+}
+
+/* What a client said, for the tap: commands, but never a message and never a
+ * secret. Behind AUTH, DATA and BDAT may stand what is one of these, so nothing
+ * more of the piece is shown; nor is the rest of a line that began in an
+ * earlier piece, which could be an AUTH line's. */
+static void
+tap_commands(const struct session *s, struct span in)
+{
+	static const char *const hiding[] = { "DATA", "BDAT" };
+
+	if (s->mid_line) {
+		tap_lines(&s->tap, TAP_NOTE, SPAN("(the rest of a line)"));
+		(void)span_cut(&in, '\n');
+	}
+	while (in.len > 0) {
+		struct span line = span_cut(&in, '\n');
+
+		if (span_starts_nocase(line, SPAN("AUTH"))) {
+			tap_lines(&s->tap, TAP_IN, SPAN("AUTH (secret)"));
+			return;
+		}
+		tap_lines(&s->tap, TAP_IN, line);
+		for (size_t i = 0; i < 2; i++) {
+			if (span_starts_nocase(line, span_of(hiding[i])))
+				return;
+		}
+	}
+}
+
+static void
+tap_input(struct session *s, const char *step, struct span consumed)
+{
+	if (consumed.len == 0 || is_body(step)) {
+		s->mid_line = s->mid_line && consumed.len == 0;
 		return;
-	if (strcmp(step, "auth") == 0 || event->type == SMTP_SERVER_AUTH)
-		consumed = SPAN("AUTH (secret)");
-	tap_lines(&s->tap, TAP_IN, consumed);
+	}
+	if (tap_is_on() && strcmp(step, "auth") == 0)
+		tap_lines(&s->tap, TAP_IN, SPAN("(secret)"));
+	else if (tap_is_on())
+		tap_commands(s, consumed);
+	s->mid_line = consumed.ptr[consumed.len - 1] != '\n';
 }
 
 /* Feeds the dialogue until it wants more or an answer is due. Returns what is
@@ -247,52 +365,70 @@ feed(struct session *s, struct span in)
 
 	for (;;) {
 		const char *step = smtp_server_step(s->smtp);
+		size_t said = smtp_server_output(s->smtp).len;
 		size_t taken = smtp_server_feed(s->smtp, in, &event);
 
-		if (tap_is_on())
-			tap_input(s, step, span_slice(in, 0, taken), &event);
+		tap_input(s, step, span_slice(in, 0, taken));
 		if (in_message(s))
 			s->rate_bytes += taken;
 		in = span_skip(in, taken);
+		/* A reply, too, tells that a command was complete. */
+		if (event.type != SMTP_SERVER_NONE ||
+		    smtp_server_output(s->smtp).len > said)
+			s->step_us = loop_now_us(s->receiver->loop);
 		if (event.type == SMTP_SERVER_NONE)
 			return in;
-		s->step_us = loop_now_us(s->receiver->loop);
 		dialogue_event(s, &event);
 		if (s->phase == SESSION_STARTTLS)
 			return SPAN_EMPTY; /* CVE-2011-0411: dropped */
-		if (s->phase == SESSION_CLOSING)
+		if (s->phase == SESSION_CLOSING) {
+			s->lingers = in.len > 0 || is_body(step);
 			return SPAN_EMPTY;
+		}
 	}
 }
 
+/* What the dialogue could not take waits in `pending`, which is where it may
+ * have been before. */
 static void
 keep(struct session *s, struct span rest)
 {
-	struct buf kept = BUF_EMPTY;
+	size_t had = buf_size(&s->pending);
 
-	buf_append(&kept, rest);
-	buf_done(&s->pending);
-	s->pending = kept;
+	if (rest.len == 0)
+		buf_done(&s->pending);
+	else if (had > 0)
+		buf_consume(&s->pending, had - rest.len);
+	else
+		buf_append(&s->pending, rest);
 }
 
-/* All input there is goes to the dialogue; replies go out together. False when
- * the session is over. */
-static bool
-converse(struct session *s, struct span in)
+/* Between transactions a draining session ends. */
+static void
+stop_if_draining(struct session *s)
 {
-	struct span rest;
+	const struct reply reply = REPLY(
+	    421, 4, 3, 2, "the service is stopping: try again in a minute");
 
+	if (s->draining && s->phase == SESSION_DIALOGUE &&
+	    !smtp_server_in_transaction(s->smtp))
+		smtp_server_terminate(s->smtp, &reply);
+}
+
+bool
+session_converse(struct session *s, struct span in)
+{
 	if (buf_size(&s->pending) > 0) {
 		buf_append(&s->pending, in);
 		in = buf_span(&s->pending);
 	}
-	rest = feed(s, in);
-	if (s->phase == SESSION_OVER)
-		return false;
-	if (rest.len > 0)
-		keep(s, rest);
-	else
-		buf_done(&s->pending);
+	stop_if_draining(s);
+	struct span rest = feed(s, in);
+	/* The transaction may have ended just now, without a message. */
+	stop_if_draining(s);
+	if (s->phase == SESSION_DIALOGUE && s->draining)
+		rest = feed(s, rest);
+	keep(s, rest);
 	return flush(s);
 }
 
@@ -302,176 +438,9 @@ session_resume(struct session *s)
 	if (s->phase == SESSION_OVER)
 		return;
 	s->heard_us = s->step_us = loop_now_us(s->receiver->loop);
-	if (converse(s, SPAN_EMPTY))
-		watch_for(s);
+	if (session_converse(s, SPAN_EMPTY))
+		session_watch(s);
 }
-
-/* ---- opening -------------------------------------------------------------------------- */
-
-/* The stream is as the listener wants it: the dialogue begins. */
-static bool
-greet(struct session *s, const struct reply *refusal)
-{
-	const struct reply early = REPLY(554, 5, 5, 1,
-	    "you spoke before the greeting (RFC 5321 section 3.1)");
-	char byte;
-
-	s->phase = SESSION_DIALOGUE;
-	s->trusted = s->listener->service == CONFIG_SUBMISSION &&
-		     config_is_trusted(s->config, &s->peer);
-	s->smtp = dialogue_new(s, stream_is_tls(s->stream));
-	if (refusal == NULL && !stream_is_tls(s->stream) &&
-	    buf_size(&s->pending) == 0 && !s->listener->proxy_protocol &&
-	    recv(stream_fd(s->stream), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
-		refusal = &early;
-	if (refusal != NULL) {
-		atomic_fetch_add(
-		    &shared_counters(s->receiver->shared)->refused, 1);
-		LOG(LOG_INFO, "receive", "connection refused",
-		    LOG_C("client", s->peer_text),
-		    LOG_S("reason", refusal->text));
-	}
-	smtp_server_greet(s->smtp, refusal);
-	return converse(s, SPAN_EMPTY);
-}
-
-static void
-start_handshake(struct session *s)
-{
-	int result =
-	    s->tls == NULL ? ERR_TLS : stream_accept_tls(s->stream, s->tls);
-
-	if (result < 0) {
-		LOG(LOG_ERROR, "receive", "cannot start TLS",
-		    LOG_C("client", s->peer_text),
-		    LOG_C("error", error_text(result)));
-		end(s);
-		return;
-	}
-	s->phase = SESSION_HANDSHAKE;
-	s->step_us = loop_now_us(s->receiver->loop);
-	arm(s);
-}
-
-static void
-remember_tls(struct session *s)
-{
-	struct tls_facts facts;
-	struct buf text = BUF_EMPTY;
-
-	if (!stream_tls_facts(s->stream, &facts))
-		return;
-	buf_printf(&text, "%s %s", facts.version, facts.cipher);
-	(void)span_to_cstring(
-	    span_slice(buf_span(&text), 0, sizeof(s->tls_text) - 1),
-	    s->tls_text, sizeof(s->tls_text));
-	buf_done(&text);
-	atomic_fetch_add(
-	    &shared_counters(s->receiver->shared)->sessions_tls, 1);
-}
-
-/* False when the session is over or the handshake still goes on. */
-static bool
-handshake(struct session *s)
-{
-	switch (stream_handshake(s->stream)) {
-	case PROGRESS_DONE:
-		break;
-	case PROGRESS_WAIT:
-		return false;
-	case PROGRESS_CLOSED:
-	case PROGRESS_FAILED:
-		LOG(LOG_INFO, "receive", "TLS handshake failed",
-		    LOG_C("client", s->peer_text),
-		    LOG_C("error", stream_error(s->stream)));
-		stream_abort(s->stream);
-		end(s);
-		return false;
-	}
-	remember_tls(s);
-	s->step_us = s->heard_us = loop_now_us(s->receiver->loop);
-	if (s->smtp == NULL)
-		return greet(s, NULL);
-	s->phase = SESSION_DIALOGUE;
-	smtp_server_secured(s->smtp);
-	return true;
-}
-
-static bool
-begin(struct session *s, const struct reply *refusal)
-{
-	if (s->listener->tls != CONFIG_TLS_IMPLICIT)
-		return greet(s, refusal);
-	if (refusal != NULL) {
-		/* Nobody could read it before a handshake. */
-		end(s);
-		return false;
-	}
-	start_handshake(s);
-	return s->phase != SESSION_OVER;
-}
-
-/* ---- a proxy's word for who the client is ------------------------------------------------ */
-
-static void
-set_peer(struct session *s, const struct netaddr *peer)
-{
-	s->peer = *peer;
-	(void)netaddr_format_ip(peer, s->peer_text);
-	s->tap.peer = s->peer_text;
-}
-
-static bool
-is_trusted_proxy(const struct session *s)
-{
-	for (size_t i = 0; i < s->listener->proxy_network_count; i++) {
-		if (netmask_contains(
-			&s->listener->proxy_networks[i], &s->connected))
-			return true;
-	}
-	return false;
-}
-
-/* From here on the client itself counts against the limits. */
-static bool
-take_proxy_client(struct session *s, const struct netaddr *client)
-{
-	struct receive_shared *shared = s->receiver->shared;
-
-	if (client->family == NETADDR_NONE)
-		return true;
-	shared_leave(shared, &s->connected);
-	s->connected = *client;
-	set_peer(s, client);
-	return shared_admit(shared, client, s->config) == ADMIT_OK;
-}
-
-static bool
-take_proxy_header(struct session *s, struct span in)
-{
-	struct netaddr client;
-
-	buf_append(&s->pending, in);
-	int length = proxy_parse(buf_span(&s->pending), &client);
-	if (length == 0)
-		return true;
-	if (length < 0) {
-		LOG(LOG_WARNING, "receive", "bad PROXY header",
-		    LOG_C("proxy", s->peer_text));
-		end(s);
-		return false;
-	}
-	buf_consume(&s->pending, (size_t)length);
-	if (!take_proxy_client(s, &client) ||
-	    (s->listener->tls == CONFIG_TLS_IMPLICIT &&
-		buf_size(&s->pending) > 0)) {
-		end(s);
-		return false;
-	}
-	return begin(s, NULL);
-}
-
-/* ---- readiness ------------------------------------------------------------------------------ */
 
 /* One read. False when there is no more for now, or the session is over. */
 static bool
@@ -479,150 +448,105 @@ read_some(struct session *s)
 {
 	size_t len = 0;
 
-	switch (stream_read(s->stream, s->receiver->scratch,
-	    s->phase == SESSION_PROXY ? PROXY_HEADER_MAX : SCRATCH_SIZE,
-	    &len)) {
+	switch (
+	    stream_read(s->stream, s->receiver->scratch, SCRATCH_SIZE, &len)) {
 	case PROGRESS_DONE:
 		break;
 	case PROGRESS_WAIT:
 		return false;
-	case PROGRESS_CLOSED:
-		end(s);
-		return false;
 	case PROGRESS_FAILED:
 		stream_abort(s->stream);
-		end(s);
+		session_end(s);
+		return false;
+	case PROGRESS_CLOSED:
+		session_end(s);
 		return false;
 	}
 	s->heard_us = loop_now_us(s->receiver->loop);
-	struct span in = span_from(s->receiver->scratch, len);
-	if (s->phase == SESSION_PROXY)
-		return take_proxy_header(s, in);
-	if (!converse(s, in))
+	if (!session_converse(s, span_from(s->receiver->scratch, len)))
 		return false;
 	/* A short read has emptied the socket; TLS may hold more. */
 	return len == SCRATCH_SIZE || stream_has_pending(s->stream);
 }
 
-static bool
-may_read(const struct session *s)
-{
-	return s->phase == SESSION_PROXY ||
-	       (s->phase == SESSION_DIALOGUE &&
-		   !smtp_server_waits_for_answer(s->smtp) &&
-		   smtp_server_output(s->smtp).len <= OUTPUT_MAX);
-}
+/* ---- readiness ------------------------------------------------------------------------------ */
 
 static void
-on_ready(struct loop_watch *watch, unsigned events)
+go_on(struct session *s)
+{
+	if (s->phase == SESSION_PROXY && !opening_read_proxy(s))
+		return;
+	if (s->phase == SESSION_HANDSHAKE && !opening_handshake(s))
+		return;
+	if (s->phase == SESSION_LINGERING) {
+		linger(s);
+		return;
+	}
+	if (!flush(s))
+		return;
+	for (int i = 0; i < READS_PER_TURN; i++) {
+		if (s->phase != SESSION_DIALOGUE || !may_read(s) ||
+		    !read_some(s))
+			return;
+	}
+}
+
+void
+session_on_ready(struct loop_watch *watch, unsigned events)
 {
 	struct session *s = LIST_ENTRY(watch, struct session, watch);
 
 	(void)events;
-	if (s->phase == SESSION_HANDSHAKE && !handshake(s)) {
-		if (s->phase == SESSION_HANDSHAKE)
-			loop_watch_events(&s->watch,
-			    stream_wants_write(s->stream) ? LOOP_WRITE
-							  : LOOP_READ);
-		return;
-	}
-	if (s->smtp != NULL && !flush(s))
-		return;
-	/* A few reads a turn: others want their turn, too. */
-	for (int i = 0; i < 4 && may_read(s); i++) {
-		if (!read_some(s))
-			break;
-	}
-	if (s->phase == SESSION_OVER)
-		return;
-	if (s->phase == SESSION_HANDSHAKE || s->phase == SESSION_PROXY)
-		loop_watch_events(&s->watch, LOOP_READ);
-	else
-		watch_for(s);
+	go_on(s);
+	if (s->phase != SESSION_OVER)
+		session_watch(s);
 }
 
-/* The client gets a word and the connection ends once that is out. */
+/* The client gets a word, where there is a channel to say it on, and the
+ * connection ends once that is out. */
 static void
-on_deadline(struct loop_timer *timer)
+time_out(struct session *s, const char *why)
 {
-	struct session *s = LIST_ENTRY(timer, struct session, timer);
-	int64_t now_us = loop_now_us(s->receiver->loop);
-	const char *why = "";
+	const struct reply reply = {
+		.code = 421, .enhanced = { 4, 2, 4 }, .text = span_of(why)
+	};
 
-	if (kept_pace(s, now_us) || next_deadline(s, &why) > now_us) {
-		arm(s);
-		return;
-	}
 	atomic_fetch_add(&shared_counters(s->receiver->shared)->timeouts, 1);
 	LOG(LOG_INFO, "receive", "session timed out",
 	    LOG_C("client", s->peer_text), LOG_C("reason", why),
 	    LOG_C("step",
 		s->smtp != NULL ? smtp_server_step(s->smtp) : "opening"));
-	if (s->smtp == NULL || s->phase != SESSION_DIALOGUE ||
+	if (s->phase != SESSION_DIALOGUE ||
 	    smtp_server_output(s->smtp).len > 0) {
 		stream_abort(s->stream);
-		end(s);
+		session_end(s);
 		return;
 	}
-	const struct reply reply = {
-		.code = 421, .enhanced = { 4, 2, 4 }, .text = span_of(why)
-	};
 	smtp_server_terminate(s->smtp, &reply);
 	session_resume(s);
+}
+
+void
+session_on_deadline(struct loop_timer *timer)
+{
+	struct session *s = LIST_ENTRY(timer, struct session, timer);
+	int64_t now_us = loop_now_us(s->receiver->loop);
+	const char *why = "";
+
+	if (kept_pace(s, now_us) || next_deadline(s, &why) > now_us)
+		arm(s);
+	else if (s->phase == SESSION_LINGERING)
+		session_end(s);
+	else
+		time_out(s, why);
 }
 
 void
 session_drain(struct session *s)
 {
-	const struct reply reply = REPLY(
-	    421, 4, 3, 2, "the service is stopping: try again in a minute");
-
 	s->draining = true;
-	if (s->phase == SESSION_PROXY || s->phase == SESSION_HANDSHAKE) {
-		end(s);
-		return;
-	}
-	if (s->phase != SESSION_DIALOGUE || s->committing ||
-	    smtp_server_in_transaction(s->smtp))
-		return;
-	smtp_server_terminate(s->smtp, &reply);
-	session_resume(s);
-}
-
-void
-session_start(struct receiver *r, const struct listener *l, int fd,
-    const struct netaddr *peer, const struct reply *refusal)
-{
-	struct session *s = MEM_NEW(struct session);
-
-	s->receiver = r;
-	s->config = config_ref(r->config);
-	s->tls = r->tls != NULL ? tls_context_ref(r->tls) : NULL;
-	s->listener = &s->config->listeners[l->number];
-	s->connected = *peer;
-	s->stream = stream_new(fd);
-	s->watch.on_ready = on_ready;
-	s->timer.on_time = on_deadline;
-	s->started_us = s->heard_us = s->step_us = loop_now_us(r->loop);
-	s->tap.id = tap_new_session_id();
-	s->tap.inbound = true;
-	set_peer(s, peer);
-	list_append(&r->sessions, &s->link);
-	r->session_count++;
-	atomic_fetch_add(&shared_counters(r->shared)->sessions_open, 1);
-	if (loop_watch_fd(r->loop, &s->watch, fd, LOOP_READ) < 0) {
-		end(s);
-		return;
-	}
-	if (s->listener->proxy_protocol && is_trusted_proxy(s)) {
-		s->phase = SESSION_PROXY;
-		arm(s);
-	} else if (s->listener->proxy_protocol) {
-		LOG(LOG_WARNING, "receive",
-		    "connection refused: not from a network of proxy_networks",
-		    LOG_C("client", s->peer_text));
-		end(s);
-	} else if (begin(s, refusal) && s->phase == SESSION_DIALOGUE) {
-		watch_for(s);
-	}
+	if (s->phase == SESSION_PROXY || s->phase == SESSION_HANDSHAKE)
+		session_end(s);
+	else if (s->phase == SESSION_DIALOGUE)
+		session_resume(s);
 }

@@ -66,6 +66,8 @@ read_position(struct exporter *x)
 	buf_done(&text);
 	if (strcmp(x->file, "-") == 0)
 		x->file[0] = '\0';
+	else if (result == 0 && !events_is_file(x->file))
+		result = ERR_CORRUPT;
 	return result;
 }
 
@@ -95,13 +97,16 @@ open_file(struct exporter *x, const char *name)
 	return file_sync_directory(x->directory);
 }
 
-/* The day's file, continued in another when it is full. */
+/* The day's file, continued in another when it is full. When the clock goes
+ * back, the later day goes on: files are only ever added at the end. */
 static int
 choose_file(struct exporter *x, int64_t wall_us)
 {
 	char day[TIME_RFC3339_SIZE], name[EVENTS_FILE_SIZE];
 
 	time_format_rfc3339(wall_us, day);
+	if (x->fd >= 0 && strncmp(x->file, day, 10) > 0)
+		memcpy(day, x->file, 10);
 	if (x->fd >= 0 && strncmp(x->file, day, 10) == 0 &&
 	    x->length < FILE_BYTES_MAX)
 		return 0;
@@ -157,15 +162,32 @@ drop_newer_files(struct exporter *x)
 	struct events_files files;
 
 	TRY(events_list_files(x->directory, &files));
-	for (size_t i = 0; i < files.count; i++) {
+	int result = 0;
+	for (size_t i = 0; i < files.count && result == 0; i++) {
 		AUTO_FREE char *path =
 		    mem_printf("%s/%s", x->directory, files.names[i]);
 
-		if (events_compare_files(files.names[i], x->file) > 0)
-			(void)unlink(path);
+		if (events_compare_files(files.names[i], x->file) > 0 &&
+		    unlink(path) < 0)
+			result = -errno;
 	}
 	events_files_done(&files);
-	return 0;
+	return result;
+}
+
+/* Cuts the file to the remembered length. One that is gone or shorter was
+ * somebody else's doing: it is not stretched. */
+static int
+cut_file(const struct exporter *x)
+{
+	AUTO_FREE char *path = mem_printf("%s/%s", x->directory, x->file);
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if ((uint64_t)st.st_size <= x->length)
+		return 0;
+	return truncate(path, (off_t)x->length) < 0 ? -errno : 0;
 }
 
 static int
@@ -187,9 +209,7 @@ resume(struct exporter *x)
 	if (x->file[0] == '\0')
 		return 0;
 	TRY(drop_newer_files(x));
-	AUTO_FREE char *path = mem_printf("%s/%s", x->directory, x->file);
-	if (truncate(path, (off_t)x->length) < 0 && errno != ENOENT)
-		return -errno;
+	TRY(cut_file(x));
 	return open_file(x, x->file);
 }
 
@@ -211,8 +231,10 @@ export_some(struct exporter *x)
 	int more;
 
 	do {
+		uint64_t before = x->lsn;
+
 		more = spool_events_read(x->spool, &x->lsn, write_lines, x);
-		if (more > 0)
+		if (x->lsn != before)
 			x->dirty = true;
 		if (clock_monotonic_us() - x->synced_us > SYNC_INTERVAL_US) {
 			TRY(sync_position(x));
@@ -261,8 +283,10 @@ exporter_start(struct spool *spool, const char *directory,
 		result = -pthread_create(&x->thread, NULL, run, x);
 	if (result < 0) {
 		failure_set(ret_failure, result,
-		    "cannot continue the event log in %s: %s; make it a "
-		    "directory that the service's user may write",
+		    "cannot continue the event log in %s: %s; it must be a "
+		    "directory that the service's user may write (without "
+		    "its file `position` all events in the spool are told "
+		    "again)",
 		    directory, error_text(result));
 		if (x->fd >= 0)
 			close(x->fd);

@@ -53,8 +53,8 @@ compare_names(const void *a, const void *b)
 	return events_compare_files(*(char *const *)a, *(char *const *)b);
 }
 
-static bool
-is_event_file(const char *name)
+bool
+events_is_file(const char *name)
 {
 	size_t len = strlen(name);
 
@@ -73,7 +73,7 @@ events_list_files(const char *directory, struct events_files *ret_files)
 	if (dir == NULL && errno != ENOENT)
 		return -errno;
 	while (dir != NULL && (entry = readdir(dir)) != NULL) {
-		if (!is_event_file(entry->d_name))
+		if (!events_is_file(entry->d_name))
 			continue;
 		files.names = mem_resize(
 		    files.names, files.count + 1, sizeof(*files.names));

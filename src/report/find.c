@@ -10,13 +10,17 @@
 #include "base/mem.h"
 #include "base/time.h"
 #include "mail/msgid.h"
+#include "os/file.h"
 #include "report/export.h"
 #include "report/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* The raw value of a text field, or an empty span. */
 static struct span
@@ -127,20 +131,30 @@ search_file(const char *path, const struct event_query *q, struct matched *m)
 	return 0;
 }
 
-/* A message's story starts with its id's time; days before cannot matter. */
+/* Compares a file's day with a time's, `slack_us` later. */
+static int
+compare_day(const char *file, int64_t wall_us, int64_t slack_us)
+{
+	char day[TIME_RFC3339_SIZE];
+
+	return strncmp(file, time_format_rfc3339(wall_us + slack_us, day), 10);
+}
+
+/* A message's story starts with its id's time; days before cannot matter. The
+ * file's day is that of the export, which may be later than the event's, or,
+ * when a clock was set, earlier: a day of slack at both ends. */
 static bool
 day_matters(const char *file, const struct event_query *q)
 {
-	char day[TIME_RFC3339_SIZE];
 	int64_t since = q->since_us;
 	struct msgid id;
 
 	if (msgid_parse(q->message_id, &id) && msgid_wall_us(&id) > since)
 		since = msgid_wall_us(&id);
-	if (since > 0 && strncmp(file, time_format_rfc3339(since, day), 10) < 0)
+	if (since > 0 && compare_day(file, since, -US_PER_DAY) < 0)
 		return false;
 	return q->until_us == 0 ||
-	       strncmp(file, time_format_rfc3339(q->until_us, day), 10) <= 0;
+	       compare_day(file, q->until_us, US_PER_DAY) <= 0;
 }
 
 static size_t
@@ -198,9 +212,12 @@ follow_file(const char *path, const struct event_query *q, uint64_t *offset,
 
 	if (f == NULL)
 		return errno == ENOENT ? 0 : -errno;
+	/* A file that was cut after a crash is written on with the same. */
 	if (fseeko(f, (off_t)*offset, SEEK_SET) < 0) {
+		int result = -errno;
+
 		fclose(f);
-		return -errno;
+		return result;
 	}
 	while ((len = getline(&line, &size, f)) > 0 && line[len - 1] == '\n') {
 		struct span s = span_from(line, (size_t)len);
@@ -216,24 +233,47 @@ follow_file(const char *path, const struct event_query *q, uint64_t *offset,
 	return count;
 }
 
+/* Where the last whole line ends. */
+static int
+find_last_end(const char *path, uint64_t *ret_offset)
+{
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char block[4096];
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	uint64_t end = (uint64_t)st.st_size;
+	while (end > 0) {
+		size_t len = end < sizeof(block) ? (size_t)end : sizeof(block);
+
+		TRY(file_pread_all(fd, block, len, (off_t)(end - len)));
+		size_t at = span_find_last(span_from(block, len), '\n');
+		end -= len;
+		if (at == SIZE_MAX)
+			continue;
+		end += at + 1;
+		break;
+	}
+	*ret_offset = end;
+	return 0;
+}
+
+/* From now on: behind what the newest file has. */
 static int
 start_cursor(const char *directory, const struct events_files *files,
     struct event_cursor *cursor)
 {
-	struct buf ignored = BUF_EMPTY;
-	const struct event_query none = { .type = SPAN("none") };
-	int result = 0;
-
-	snprintf(cursor->file, sizeof(cursor->file), "%s", "0000-00-00");
-	if (files->count > 0) {
-		const char *last = files->names[files->count - 1];
-		AUTO_FREE char *path = mem_printf("%s/%s", directory, last);
-
-		snprintf(cursor->file, sizeof(cursor->file), "%s", last);
-		result = follow_file(path, &none, &cursor->offset, &ignored);
+	if (files->count == 0) {
+		snprintf(
+		    cursor->file, sizeof(cursor->file), "%s", "0000-00-00");
+		return 0;
 	}
-	buf_done(&ignored);
-	return result;
+	const char *last = files->names[files->count - 1];
+	AUTO_FREE char *path = mem_printf("%s/%s", directory, last);
+	TRY(find_last_end(path, &cursor->offset));
+	snprintf(cursor->file, sizeof(cursor->file), "%s", last);
+	return 0;
 }
 
 int

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define EVENTS_FILE_SIZE 64
@@ -13,6 +14,7 @@
  * day. */
 void events_file_name(
     const char *day, unsigned part, char name[static EVENTS_FILE_SIZE]);
+bool events_is_file(const char *name);
 /* In order of time: by day, then by part. */
 int events_compare_files(const char *a, const char *b);
 

@@ -9,7 +9,7 @@
 /* One report in the making: what the composer needs when the id is known. */
 struct draft {
 	const struct notice *notice;
-	struct span to;
+	struct span to, copy_to;
 	struct report_recipient *recipients;
 	size_t count;
 	struct arena *arena;
@@ -46,8 +46,8 @@ decode_original(struct span orcpt, struct arena *arena)
 	buf_append(&text, type);
 	buf_append_char(&text, ';');
 	int decoded = span_eq_nocase(type, SPAN("utf-8"))
-	    ? xtext_decode_utf8_address(rest, &text)
-	    : xtext_decode(rest, &text);
+			  ? xtext_decode_utf8_address(rest, &text)
+			  : xtext_decode(rest, &text);
 	if (decoded == 0)
 		result = arena_dup(arena, buf_span(&text));
 	buf_done(&text);
@@ -181,6 +181,7 @@ send_draft(struct draft *d, struct spool_txn *txn, struct intake_message **ret)
 	const struct spool_envelope *e = spool_message_envelope(n->message);
 	const struct intake_report report = {
 		.to = d->to,
+		.copy_to = d->copy_to,
 		.tenant = e->tenant,
 		.stream = e->stream,
 		.utf8 = (e->flags & SPOOL_UTF8) != 0,
@@ -207,45 +208,30 @@ draft_for(const struct notice *n, struct span to)
 	};
 }
 
-static int
-add_for_sender(
-    const struct notice *n, struct spool_txn *txn, struct intake_message **ret)
+/* Never of a report of ours, and not twice to one reader. */
+static bool
+postmaster_reads(const struct notice *n)
 {
 	const struct spool_envelope *e = spool_message_envelope(n->message);
-	struct draft d = draft_for(n, e->sender);
 
-	for (size_t i = 0; i < n->recipient_count; i++) {
-		const struct notice_recipient *r = &n->recipients[i];
-
-		if (intake_sender_wants(e, r->rcpt, kind_of(r->action)))
-			add_recipient(&d, r);
-	}
-	int result = send_draft(&d, txn, ret);
-	draft_done(&d);
-	return result;
+	return n->config->reports.postmaster_copies &&
+	       (e->flags & SPOOL_REPORT_MAIL) == 0 &&
+	       !span_eq_nocase(
+		   e->sender, span_of(n->config->reports.postmaster));
 }
 
-/* Failures only; also of mail with a null sender, whose failure nobody else
- * would hear of; never of a report of ours, and not twice to one reader. */
-static int
-add_for_postmaster(
-    const struct notice *n, struct spool_txn *txn, struct intake_message **ret)
+/* Whether the reader of this draft is told about r. A null sender has nobody
+ * to be told, so the postmaster hears of its failures. */
+static bool
+concerns(const struct draft *d, const struct notice_recipient *r)
 {
-	const struct spool_envelope *e = spool_message_envelope(n->message);
-	struct span postmaster = span_of(n->config->reports.postmaster);
+	const struct spool_envelope *e =
+	    spool_message_envelope(d->notice->message);
 
-	if (!n->config->reports.postmaster_copies ||
-	    (e->flags & SPOOL_REPORT_MAIL) != 0 ||
-	    span_eq_nocase(e->sender, postmaster))
-		return 0;
-	struct draft d = draft_for(n, postmaster);
-	for (size_t i = 0; i < n->recipient_count; i++) {
-		if (n->recipients[i].action == REPORT_FAILED)
-			add_recipient(&d, &n->recipients[i]);
-	}
-	int result = send_draft(&d, txn, ret);
-	draft_done(&d);
-	return result;
+	if (e->sender.len > 0)
+		return intake_sender_wants(e, r->rcpt, kind_of(r->action));
+	return r->action == REPORT_FAILED &&
+	       (e->rcpts[r->rcpt].notify & SMTP_NOTIFY_NEVER) == 0;
 }
 
 int
@@ -253,18 +239,26 @@ notice_add(const struct notice *n, struct spool_txn *txn,
     struct intake_message *reports[static NOTICE_REPORTS_MAX],
     size_t *ret_count)
 {
-	size_t count = 0;
-	int result = add_for_sender(n, txn, &reports[count]);
+	const struct spool_envelope *e = spool_message_envelope(n->message);
+	struct span postmaster = span_of(n->config->reports.postmaster);
+	bool copies = postmaster_reads(n);
+	struct draft d =
+	    draft_for(n, e->sender.len > 0 ? e->sender : postmaster);
+	bool failed = false;
 
+	for (size_t i = 0; i < n->recipient_count; i++) {
+		if (!concerns(&d, &n->recipients[i]) ||
+		    (e->sender.len == 0 && !copies))
+			continue;
+		add_recipient(&d, &n->recipients[i]);
+		failed |= n->recipients[i].action == REPORT_FAILED;
+	}
+	if (copies && failed && e->sender.len > 0)
+		d.copy_to = postmaster;
+	int result = send_draft(&d, txn, &reports[0]);
+	draft_done(&d);
 	if (result < 0)
 		return result;
-	count += (size_t)result;
-	result = add_for_postmaster(n, txn, &reports[count]);
-	if (result < 0) {
-		for (size_t i = 0; i < count; i++)
-			intake_abort(&reports[i]);
-		return result;
-	}
-	*ret_count = count + (size_t)result;
+	*ret_count = (size_t)result;
 	return 0;
 }

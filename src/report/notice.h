@@ -10,7 +10,9 @@
  *   - success only on final delivery (maildir, lmtp), or as "relayed" when the
  *     next hop has no DSN;
  *   - one report for all recipients that end in the same transaction;
- *   - copies to the postmaster when the config asks, never looping.
+ *   - copies to the postmaster when the config asks: of reports of failure,
+ *     and a report of its own when mail with a null sender fails; never
+ *     looping.
  */
 
 #include "intake/intake.h"
@@ -35,7 +37,8 @@ struct notice {
 	int64_t now_us;
 };
 
-#define NOTICE_REPORTS_MAX 2 /* sender and postmaster */
+/* One: a copy is another recipient of the same report. */
+#define NOTICE_REPORTS_MAX 1
 
 /* Adds the reports that are due to txn; *ret_count of them go into reports[]
  * for intake_submit. A report that cannot be made is an error: then nothing of
