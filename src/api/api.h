@@ -8,23 +8,40 @@
  * and the event files can answer is answered, the rest is 503.
  *
  *	GET    /api/v1/status
- *	GET    /api/v1/tenants              POST, DELETE /api/v1/tenants/{name}
- *	GET    /api/v1/streams?tenant=      POST, DELETE /api/v1/streams/{tenant}/{name}
- *	GET    /api/v1/credentials?tenant=  POST, DELETE /api/v1/credentials/{username}
- *	GET    /api/v1/queues?tenant=&stream=&domain=
- *	GET    /api/v1/queues/deliveries?…&limit=
- *	POST   /api/v1/queues/{hold,release,retry,bounce}   {tenant,stream,domain,message,reason}
+ *	GET    /api/v1/tenants              POST {name}
+ *	GET    /api/v1/tenants/{name}       DELETE
+ *	GET    /api/v1/streams?tenant=      POST {tenant, name, class, expire}
+ *	GET    /api/v1/streams/{tenant}/{name}  DELETE
+ *	GET    /api/v1/credentials?tenant=&revoked=1
+ *	                                    POST {tenant, stream, name, networks}
+ *	GET    /api/v1/credentials/{username}  DELETE: revoke
+ *	GET    /api/v1/queues?tenant=&stream=&domain=&limit=&offset=
+ *	GET    /api/v1/queues/deliveries?tenant=&stream=&domain=&limit=
+ *	POST   /api/v1/queues/hold, release {tenant, stream, domain, reason} or
+ *	                                    {all: true}
+ *	POST   /api/v1/queues/retry, bounce the same, or {message}
  *	GET    /api/v1/messages/{id}        DELETE: cancel
  *	GET    /api/v1/messages/{id}/raw
- *	POST   /api/v1/messages/raw         the sendmail shim: envelope in headers
- *	GET    /api/v1/events?…             &follow=1: one line after another
- *	GET    /api/v1/trace?peer=          lines as they happen
+ *	POST   /api/v1/messages/raw
+ *	GET    /api/v1/events?type=&recipient=&message=&tenant=&since=&until=
+ *	                                    &limit=&follow=1
+ *	GET    /api/v1/trace?peer=
  *	POST   /api/v1/reload               as SIGHUP
  *	GET    /health, /metrics            (also on `http` listeners)
  *
+ * The directory's listings take limit= and after=, and name the next `after`
+ * in `next`.
+ *
+ * Bodies are JSON objects, but for messages/raw: there the body is the message,
+ * its lines ending in CRLF, and the envelope stands in header fields:
+ * X-Posthouse-Sender (empty: the null sender), X-Posthouse-Recipient (repeated,
+ * or separated by commas), and, if wanted, X-Posthouse-Notify (as in RFC 3461),
+ * X-Posthouse-Ret (full or hdrs) and X-Posthouse-Envid.
+ *
  * Errors: {"error": {"code": "not_found", "message": "…"}} with a fitting
  * status. Field names are the words of the product in snake_case, times are
- * RFC 3339 in UTC.
+ * RFC 3339 in UTC. Streams (follow, trace) are JSON lines; an empty line comes
+ * when there was nothing for a second.
  */
 
 #include "config/config.h"
@@ -41,7 +58,8 @@ struct api {
 	struct intake *intake;
 	struct receive_shared *receive;
 	/* Runs fn on each dispatcher's thread, one after the other, and waits. */
-	void (*each_dispatch)(void *owner, void (*fn)(void *arg, struct dispatch *dispatch), void *arg);
+	void (*each_dispatch)(void *owner,
+	    void (*fn)(void *arg, struct dispatch *dispatch), void *arg);
 	/* Starts a reload and waits for its result. */
 	int (*reload)(void *owner, struct failure *ret_failure);
 	void *owner;
@@ -49,30 +67,54 @@ struct api {
 	const char *hostname;
 };
 
+#define API_BODY_MAX ((uint64_t)1024 * 1024)
+#define API_MESSAGE_MAX ((uint64_t)64 * 1024 * 1024)
+
 struct api_request {
 	const char *method; /* "GET" */
-	const char *path;   /* without query, decoded segments by api_route */
-	const char *(*query)(const struct api_request *request, const char *name); /* NULL: not given */
-	const char *(*header)(const struct api_request *request, const char *name);
+	const char *path; /* decoded, without query */
+	/* Decoded values; NULL: not given. A header field that is repeated
+	 * gives all its values, joined by commas. */
+	const char *(*query)(
+	    const struct api_request *request, const char *name);
+	const char *(*header)(
+	    const struct api_request *request, const char *name);
 	struct span body;
+	const char *user; /* who asks, by the control socket; may be NULL */
 	void *owner;
+};
+
+/* What a request's body may measure. */
+uint64_t api_body_limit(const struct api_request *request);
+
+enum api_more {
+	API_MORE, /* with nothing appended: nothing for a second */
+	API_END,
+	API_BROKEN, /* what was sent is not the whole */
 };
 
 struct api_response {
 	int status;
 	const char *content_type; /* static */
+	char allow[32]; /* 405: the methods that are possible */
 	struct buf body;
-	/* For endless answers: called for more until it returns false. */
-	bool (*more)(void *stream, struct buf *out);
+	/* For long answers: asked after body until it does not say API_MORE. */
+	enum api_more (*more)(void *stream, struct buf *out);
 	void (*end)(void *stream);
 	void *stream;
 };
 
 /* Answers one request; may block. Any thread. */
-void api_handle(const struct api *api, const struct api_request *request, struct api_response *ret_response);
+void api_handle(const struct api *api, const struct api_request *request,
+    struct api_response *ret_response);
+void api_response_done(struct api_response *response);
 
 struct api_server;
+
 /* On a listening socket (the control socket's, or an `http` listener's with
  * `public_only`: then only /health and /metrics are there). Takes fd. */
-MUST_CHECK int api_server_start(const struct api *api, int listen_fd, bool public_only, struct api_server **ret_server, struct failure *ret_failure);
+MUST_CHECK int api_server_start(const struct api *api, int listen_fd,
+    bool public_only, struct api_server **ret_server,
+    struct failure *ret_failure);
+/* Ends open streams and waits for open requests. */
 void api_server_stop(struct api_server **server);

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api/internal.h"
+#include "base/time.h"
+#include "os/clock.h"
+
+static json_t *
+queue_json(const struct totals *t)
+{
+	json_t *root = json_object();
+
+	json_object_set_new(root, "messages", json_count(t->spool.messages));
+	json_object_set_new(
+	    root, "recipients", json_count(t->spool.recipients));
+	json_object_set_new(root, "queues", json_count(t->schedule.queues));
+	json_object_set_new(
+	    root, "deliveries", json_count(t->schedule.deliveries));
+	json_object_set_new(
+	    root, "in_flight", json_count(t->schedule.in_flight));
+	json_object_set_new(root, "sites", json_count(t->schedule.sites));
+	json_object_set_new(
+	    root, "sites_parked", json_count(t->schedule.sites_parked));
+	return root;
+}
+
+static json_t *
+inbound_json(const struct receive_stats *r)
+{
+	json_t *root = json_object();
+
+	json_object_set_new(
+	    root, "sessions_open", json_count(r->sessions_open));
+	json_object_set_new(root, "connections", json_count(r->connections));
+	json_object_set_new(root, "refused", json_count(r->refused));
+	json_object_set_new(
+	    root, "auth_failures", json_count(r->auth_failures));
+	json_object_set_new(
+	    root, "messages_accepted", json_count(r->messages_accepted));
+	json_object_set_new(
+	    root, "messages_refused", json_count(r->messages_refused));
+	json_object_set_new(
+	    root, "recipients_refused", json_count(r->recipients_refused));
+	json_object_set_new(root, "timeouts", json_count(r->timeouts));
+	return root;
+}
+
+static json_t *
+outbound_json(const struct dispatch_stats *d)
+{
+	json_t *root = json_object();
+
+	json_object_set_new(
+	    root, "connections_open", json_count(d->connections_open));
+	json_object_set_new(
+	    root, "connections_made", json_count(d->connections_made));
+	json_object_set_new(
+	    root, "connections_failed", json_count(d->connections_failed));
+	json_object_set_new(root, "delivered", json_count(d->delivered));
+	json_object_set_new(root, "deferred", json_count(d->deferred));
+	json_object_set_new(root, "bounced", json_count(d->bounced));
+	json_object_set_new(root, "expired", json_count(d->expired));
+	return root;
+}
+
+static json_t *
+spool_json(const struct api *api, const struct totals *t)
+{
+	const struct spool_stats *s = &t->spool;
+	json_t *root = json_object();
+
+	json_object_set_new(root, "state",
+	    json_string(spool_space_name(spool_space(api->spool))));
+	json_object_set_new(root, "segments", json_count(s->segments));
+	json_object_set_new(
+	    root, "segments_free", json_count(s->segments_free));
+	json_object_set_new(root, "syncs", json_count(s->syncs));
+	json_object_set_new(root, "sync_seconds_max",
+	    json_real((double)s->sync_us_max / (double)US_PER_S));
+	json_object_set_new(root, "quarantined", json_count(s->quarantined));
+	json_object_set_new(root, "disk_free", json_count(t->disk_free));
+	json_object_set_new(root, "disk_size", json_count(t->disk_size));
+	return root;
+}
+
+void
+status_show(struct call *call)
+{
+	const struct api *api = call->api;
+	int64_t uptime_us = clock_wall_us() - api->started_us;
+	json_t *root = json_object(), *problems = problems_json(api);
+	struct totals t;
+
+	totals_collect(api, &t);
+	json_object_set_new(root, "status",
+	    json_string(json_array_size(problems) == 0 ? "ok" : "failing"));
+	json_object_set_new(root, "problems", problems);
+	json_object_set_new(root, "version", json_string(POSTHOUSE_VERSION));
+	json_object_set_new(
+	    root, "hostname", json_text(span_of(api->hostname)));
+	json_object_set_new(
+	    root, "data_dir", json_text(span_of(api->data_dir)));
+	json_object_set_new(root, "started", json_time(api->started_us));
+	json_object_set_new(root, "uptime_seconds",
+	    json_integer(uptime_us > 0 ? uptime_us / US_PER_S : 0));
+	json_object_set_new(root, "queue", queue_json(&t));
+	json_object_set_new(root, "inbound", inbound_json(&t.receive));
+	json_object_set_new(root, "outbound", outbound_json(&t.dispatch));
+	json_object_set_new(root, "spool", spool_json(api, &t));
+	respond_json(call, 200, root);
+}
+
+void
+service_reload(struct call *call)
+{
+	struct failure failure = { 0 };
+
+	if (call->api->reload(call->api->owner, &failure) < 0)
+		respond_error(call, 409, "reload_failed", "%s", failure.text);
+	else
+		respond_json(call, 200, json_pack("{s:b}", "reloaded", 1));
+}
+
+void
+health_show(struct call *call)
+{
+	enum spool_space space = spool_space(call->api->spool);
+	bool works = space == SPOOL_SPACE_OK || space == SPOOL_SPACE_LOW;
+
+	respond_json(call, works ? 200 : 503,
+	    json_pack("{s:s, s:o}", "status", works ? "ok" : "failing",
+		"problems", problems_json(call->api)));
+}
