@@ -11,11 +11,11 @@
 #include <string.h>
 
 /*
- *   next ──► connecting ──► session ◄──► idle
- *    ▲  ▲        │          │  ▲  │        │
- *    │  └────────┤          ▼  │  └──► quitting ──► closed
- *    │           └──► handshake┘
- *    └── whatever fails before the session is ready: the next address, or,
+ *   next --> connecting --> session <--> idle
+ *    ^  ^        |          |  ^  |        |
+ *    |  +--------+          v  |  +--> quitting --> closed
+ *    |           +--> handshake
+ *    +-- whatever fails before the session is ready: the next address, or,
  *        when there is none left, the attempt at this site has failed
  *
  * Addresses are tried in the order of the plan: hosts by preference, each with
@@ -79,7 +79,7 @@ connection_attempt(const struct connection *c)
 	};
 }
 
-/* ---- life ------------------------------------------------------------------- */
+/* ---- life ---- */
 
 void
 connection_open(struct site *site)
@@ -155,7 +155,7 @@ connection_free(struct connection *c)
 	dispatch_pump_soon(d);
 }
 
-/* ---- failing ------------------------------------------------------------------ */
+/* ---- failing ---- */
 
 void
 connection_fail(struct connection *c, const char *step,
@@ -257,7 +257,7 @@ give_up(struct connection *c)
 		defer_site(c);
 }
 
-/* ---- connecting ------------------------------------------------------------------ */
+/* ---- connecting ---- */
 
 static bool
 pick_address(struct connection *c)
@@ -340,7 +340,7 @@ on_connected(struct connection *c)
 		session_begin(c, false);
 }
 
-/* ---- TLS -------------------------------------------------------------------------- */
+/* ---- TLS ---- */
 
 /* Without credentials to protect, a server whose TLS is broken gets the mail
  * as one without TLS would. */
@@ -459,7 +459,7 @@ run_handshake(struct connection *c)
 	on_tls_failed(c, why);
 }
 
-/* ---- driving ------------------------------------------------------------------------ */
+/* ---- driving ---- */
 
 /* One state's work. True: the state has changed, go on. */
 static bool

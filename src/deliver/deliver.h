@@ -23,15 +23,17 @@ struct dispatch;
 
 struct dispatch_options {
 	struct loop *loop;
-	struct config *config;      /* counted */
+	struct config *config; /* counted */
 	struct spool *spool;
-	struct directory *directory;/* names of tenants and streams for events */
-	struct intake *intake;      /* for delivery reports */
-	uint32_t share;             /* of this many dispatchers: connection limits
-				       are divided by it, rounded up */
+	struct directory *directory; /* for the names in events */
+	struct intake *intake; /* for delivery reports */
+	/* One of so many dispatchers: connection limits are divided by it and
+	 * rounded up. */
+	uint32_t share;
 };
 
-MUST_CHECK int dispatch_new(const struct dispatch_options *options, struct dispatch **ret_dispatch, struct failure *ret_failure);
+MUST_CHECK int dispatch_new(const struct dispatch_options *options,
+    struct dispatch **ret_dispatch, struct failure *ret_failure);
 void dispatch_free(struct dispatch **dispatch);
 void dispatch_reload(struct dispatch *dispatch, struct config *config);
 
@@ -48,27 +50,40 @@ struct dispatch_delivery {
 	bool wants_delay_warning;
 	int64_t accepted_us, due_us, expire_us; /* wall; due 0: at once */
 };
-void dispatch_add(struct dispatch *dispatch, const struct dispatch_delivery *delivery);
+
+void dispatch_add(
+    struct dispatch *dispatch, const struct dispatch_delivery *delivery);
 
 /* Starts no new transactions; when the open ones are done or the time is over
  * connections are closed. dispatch_busy tells when. */
 void dispatch_drain(struct dispatch *dispatch, int64_t deadline_us);
 bool dispatch_busy(const struct dispatch *dispatch);
 
-/* ---- operators (all durable before done is called, on the loop's thread) ------ */
+/* ---- operators ---- */
 
-enum dispatch_operation { DISPATCH_HOLD, DISPATCH_RELEASE, DISPATCH_RETRY, DISPATCH_BOUNCE, DISPATCH_CANCEL };
+enum dispatch_operation {
+	DISPATCH_HOLD,
+	DISPATCH_RELEASE,
+	DISPATCH_RETRY,
+	DISPATCH_BOUNCE,
+	DISPATCH_CANCEL
+};
 
 struct dispatch_request {
 	enum dispatch_operation operation;
 	struct schedule_selector selector;
-	uint64_t mno;        /* RETRY, BOUNCE, CANCEL: this message only; 0: all */
-	struct span reason;  /* HOLD, BOUNCE */
+	uint64_t mno; /* RETRY, BOUNCE, CANCEL: this message only; 0: all */
+	struct span reason; /* HOLD, BOUNCE */
 };
+
 /* The number of queues (hold, release) or deliveries concerned. HOLD and
  * RELEASE only act here: their durable order is the caller's (spool_txn_order),
- * once for all dispatchers. BOUNCE writes outcomes, events and reports. */
-size_t dispatch_operate(struct dispatch *dispatch, const struct dispatch_request *request);
+ * once for all dispatchers. BOUNCE and CANCEL take the deliveries out at once;
+ * outcomes, events and reports are written now when they are few, else in the
+ * turns that follow (dispatch_busy until then). A crash brings back what was
+ * not yet written. */
+size_t dispatch_operate(
+    struct dispatch *dispatch, const struct dispatch_request *request);
 
 /* For looking; const, and only on the loop's thread. */
 const struct schedule *dispatch_schedule(const struct dispatch *dispatch);
@@ -78,4 +93,6 @@ struct dispatch_stats {
 	uint64_t delivered, deferred, bounced, expired; /* recipients */
 	uint64_t transactions;
 };
-void dispatch_stats(const struct dispatch *dispatch, struct dispatch_stats *ret_stats); /* any thread */
+
+void dispatch_stats(const struct dispatch *dispatch,
+    struct dispatch_stats *ret_stats); /* any thread */

@@ -62,7 +62,7 @@ dispatch_schedule(const struct dispatch *d)
 	return d->schedule;
 }
 
-/* ---- settings --------------------------------------------------------------- */
+/* ---- settings ---- */
 
 static uint32_t
 part_of(uint32_t limit, uint32_t share)
@@ -101,8 +101,8 @@ policy_of(const struct config *config, uint32_t share)
 }
 
 static int
-make_resolver(struct dispatch *d, bool allow_private,
-    struct resolver **ret_resolver, struct failure *ret_failure)
+make_resolver(struct dispatch *d, struct resolver **ret_resolver,
+    struct failure *ret_failure)
 {
 	const struct config *config = d->config;
 	struct resolver_options options = {
@@ -111,25 +111,9 @@ make_resolver(struct dispatch *d, bool allow_private,
 		.dnssec = config->resolver.dnssec,
 		.trust_anchor = config->resolver.trust_anchor,
 		.timeout_us = config->resolver.timeout_us,
-		.allow_private = allow_private,
+		.allow_private = config->delivery.allow_private,
 	};
 	return resolver_new(d->loop, &options, ret_resolver, ret_failure);
-}
-
-/* Hosts that the operator named may be anywhere. */
-struct resolver *
-dispatch_resolver_fixed(struct dispatch *d)
-{
-	struct failure failure;
-	if (d->config->delivery.allow_private)
-		return d->resolver;
-	if (d->resolver_fixed == NULL &&
-	    make_resolver(d, true, &d->resolver_fixed, &failure) < 0) {
-		LOG(LOG_ERROR, "deliver", "cannot start another resolver",
-		    LOG_C("reason", failure.text));
-		return d->resolver;
-	}
-	return d->resolver_fixed;
 }
 
 int
@@ -146,7 +130,7 @@ dispatch_tls_context(struct dispatch *d, const char *ca_file,
 	return 0;
 }
 
-/* ---- hints --------------------------------------------------------------------- */
+/* ---- hints ---- */
 
 static struct span
 hint_key(const struct netaddr *address, char buffer[static NETADDR_TEXT_SIZE])
@@ -193,7 +177,7 @@ dispatch_hint(struct dispatch *d, const struct netaddr *address)
 	return hint;
 }
 
-/* ---- wants ----------------------------------------------------------------------- */
+/* ---- wants ---- */
 
 bool
 dispatch_may_take(const struct dispatch *d)
@@ -250,15 +234,10 @@ add_to_backlog(struct dispatch *d, const struct schedule_want *want)
 }
 
 static void
-connect_to(struct dispatch *d, struct schedule_site *handle)
+connect_to(struct schedule_site *handle)
 {
 	struct site *site = schedule_site_owner(handle);
-	if (site == NULL) {
-		site_pass_transit(d, handle);
-		return;
-	}
-	if (site_recheck(site))
-		return;
+	BUG_UNLESS(site != NULL);
 	enum config_deliver deliver = site->plan->route->deliver;
 	if (deliver == CONFIG_DELIVER_MAILDIR ||
 	    deliver == CONFIG_DELIVER_DISCARD)
@@ -278,7 +257,7 @@ serve(struct dispatch *d, const struct schedule_want *want)
 		site_find(d, want->queue);
 		return true;
 	case SCHEDULE_CONNECT:
-		connect_to(d, want->site);
+		connect_to(want->site);
 		return true;
 	case SCHEDULE_WAKE:
 		connection_wake(want->connection);
@@ -313,7 +292,7 @@ pump(struct loop_timer *timer)
 		loop_timer_set(d->loop, &d->timer, next_us);
 }
 
-/* ---- mail --------------------------------------------------------------------------- */
+/* ---- mail ---- */
 
 static enum schedule_class class_of(enum spool_class class)
 {
@@ -366,7 +345,7 @@ dispatch_add(struct dispatch *d, const struct dispatch_delivery *delivery)
 	dispatch_pump_soon(d);
 }
 
-/* ---- life ---------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static void
 unref_context(void *value)
@@ -402,8 +381,7 @@ dispatch_new(const struct dispatch_options *options,
 	struct schedule_policy policy = policy_of(d->config, d->share);
 	d->schedule = schedule_new(&policy, random_u64());
 	schedule_on_site_free(d->schedule, site_on_free);
-	int err = make_resolver(
-	    d, d->config->delivery.allow_private, &d->resolver, ret_failure);
+	int err = make_resolver(d, &d->resolver, ret_failure);
 	if (err < 0) {
 		dispatch_free(&d);
 		return err;
@@ -427,7 +405,6 @@ dispatch_free(struct dispatch **dispatch)
 	lookup_free_all(d);
 	backlog_free(d);
 	schedule_free(&d->schedule);
-	resolver_free(&d->resolver_fixed);
 	resolver_free(&d->resolver);
 	loop_timer_clear(&d->timer);
 	loop_timer_clear(&d->drain_timer);
@@ -466,35 +443,36 @@ same_resolver(const struct config *a, const struct config *b)
 static void
 renew_resolver(struct dispatch *d)
 {
-	struct resolver *resolver;
+	struct resolver *old = d->resolver;
 	struct failure failure;
-	if (make_resolver(d, d->config->delivery.allow_private, &resolver,
-		&failure) < 0) {
+	if (make_resolver(d, &d->resolver, &failure) < 0) {
+		d->resolver = old;
 		LOG(LOG_ERROR, "deliver",
 		    "cannot start a resolver; the old one stays",
 		    LOG_C("reason", failure.text));
-		return;
+		old = NULL;
 	}
-	lookup_cancel_all(d);
-	resolver_free(&d->resolver_fixed);
-	resolver_free(&d->resolver);
-	d->resolver = resolver;
 	lookup_restart_all(d);
+	resolver_free(&old);
 }
 
-/* Sites keep the routes they were made by until their queues' next mail. */
+/* Connections go on under the config they were made by; what differs between
+ * configs makes another site. */
 void
 dispatch_reload(struct dispatch *d, struct config *config)
 {
 	struct config *old = d->config;
 	d->config = config_ref(config);
-	d->generation++;
 	struct schedule_policy policy = policy_of(config, d->share);
 	schedule_set_policy(d->schedule, &policy);
 	map_free(&d->tls_contexts, unref_context);
 	d->tls_contexts = map_new();
-	if (!same_resolver(old, config))
+	if (same_resolver(old, config))
+		lookup_restart_all(d);
+	else
 		renew_resolver(d);
+	schedule_look_up_again(
+	    d->schedule, &(struct schedule_selector){ .tenant = 0 });
 	config_unref(&old);
 	dispatch_pump_soon(d);
 }

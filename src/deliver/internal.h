@@ -7,7 +7,7 @@
  *	dispatch.c    the dispatcher: the scheduler's wants, limits, timers
  *	lookup.c      a queue's domain becomes a site
  *	site.c        what is known of a site: its route, hosts, addresses
- *	connect.c     one connection: from an address to a greeting, host by host
+ *	connect.c     one connection: host by host, up to a greeting
  *	session.c     an SMTP or LMTP session over it, until it is closed
  *	login.c       SASL for the session
  *	transaction.c one delivery's message on its way through a session
@@ -33,7 +33,7 @@
 
 #include <stdatomic.h>
 
-/* ---- result.c: pure ------------------------------------------------------- */
+/* ---- result.c: pure ---- */
 
 /* What one attempt came to for one recipient. */
 struct result {
@@ -73,7 +73,7 @@ bool result_greeting_is_final(const struct reply *reply);
 struct result result_of_resolve(
     enum resolve_result resolve, struct span problem);
 
-/* ---- site.c --------------------------------------------------------------- */
+/* ---- site.c ---- */
 
 enum {
 	PLAN_HOSTS_MAX = 20,
@@ -111,7 +111,6 @@ struct site {
 	struct dispatch *dispatch;
 	struct schedule_site *handle;
 	struct plan *plan;
-	uint64_t generation; /* of the config it was checked against */
 };
 
 /* The route's place ("lmtp unix:/run/x"), to compare routes by. mem_free. */
@@ -123,18 +122,11 @@ char *route_site_name(const struct config_route *route, const char *mx_site);
 void site_assign(struct dispatch *d, struct schedule_queue *queue,
     struct plan *plan, const char *mx_site, int64_t valid_until_us);
 void site_on_free(void *owner);
-/* Takes the next delivery for a connection; queues whose route has changed are
- * sent to be looked up anew. */
+/* Takes the next delivery for a connection, if any may be taken at all. */
 bool site_take(struct site *site, struct schedule_connection *c,
     struct schedule_queue **ret_queue, struct schedule_delivery *ret_delivery);
 
-/* After a reload, once: moves queues whose mail now goes elsewhere. True: it
- * was due, and the scheduler's wants are not what they were. */
-bool site_recheck(struct site *site);
-/* Answers SCHEDULE_CONNECT for a site that has no owner. */
-void site_pass_transit(struct dispatch *d, struct schedule_site *transit);
-
-/* ---- outcome.c ------------------------------------------------------------ */
+/* ---- outcome.c ---- */
 
 /* What is common to the recipients of one attempt; empty and zero: unknown. */
 struct attempt {
@@ -166,7 +158,7 @@ MUST_CHECK int outcome_warn(
 void outcome_expire_unreadable(
     struct dispatch *d, const struct schedule_delivery *delivery);
 
-/* ---- backlog.c ------------------------------------------------------------ */
+/* ---- backlog.c ---- */
 
 /* Why many deliveries came to the same end at once. Counted. */
 struct cause {
@@ -203,7 +195,7 @@ void backlog_run(struct loop_timer *timer);
 void backlog_flush(struct dispatch *d);
 void backlog_free(struct dispatch *d);
 
-/* ---- transaction.c -------------------------------------------------------- */
+/* ---- transaction.c ---- */
 
 struct connection;
 
@@ -253,11 +245,11 @@ bool transaction_open_message(struct dispatch *d, struct schedule_queue *queue,
     const struct schedule_delivery *delivery,
     struct spool_message **ret_message);
 
-/* ---- login.c -------------------------------------------------------------- */
+/* ---- login.c ---- */
 
 struct login;
 
-/* Mechanisms we can do, best first. `bound`: the TLS session can be bound to. */
+/* What we can do, best first. `bound`: to the TLS session, where there is. */
 struct span login_mechanisms(bool bound);
 
 struct login_options {
@@ -278,7 +270,7 @@ MUST_CHECK int login_step(
 /* Has the server proved what the mechanism makes it prove? */
 bool login_is_complete(const struct login *login);
 
-/* ---- connect.c, session.c ------------------------------------------------- */
+/* ---- connect.c, session.c ---- */
 
 enum connection_state {
 	CONNECTION_NEXT, /* to try the next address */
@@ -364,7 +356,7 @@ void session_on_timer(struct connection *c);
 bool session_take(struct connection *c);
 void session_broken(struct connection *c, const char *why);
 
-/* ---- local.c, maildir.c ---------------------------------------------------- */
+/* ---- local.c, maildir.c ---- */
 
 void local_open(struct site *site);
 bool local_is_busy(const struct dispatch *d);
@@ -389,16 +381,15 @@ void maildir_submit(struct maildir *m, struct maildir_job *job);
 /* The work itself; blocks. For the thread and for tests. */
 void maildir_deliver(struct maildir_job *job);
 
-/* ---- lookup.c ------------------------------------------------------------- */
+/* ---- lookup.c ---- */
 
 /* Answers SCHEDULE_RESOLVE. */
 void site_find(struct dispatch *d, struct schedule_queue *queue);
-/* For a change of resolvers. */
-void lookup_cancel_all(struct dispatch *d);
+/* With another config or resolver: those under way begin again. */
 void lookup_restart_all(struct dispatch *d);
 void lookup_free_all(struct dispatch *d);
 
-/* ---- dispatch.c ------------------------------------------------------------ */
+/* ---- dispatch.c ---- */
 
 /* What we have learned of an address. */
 struct hint {
@@ -416,16 +407,12 @@ struct dispatch_counters {
 struct dispatch {
 	struct loop *loop;
 	struct config *config;
-	uint64_t generation; /* of config: counts reloads */
 	struct spool *spool;
 	struct directory *directory;
 	struct intake *intake;
 	uint32_t share;
 	struct schedule *schedule;
-	struct resolver *resolver; /* for MX: refuses private addresses
-				      unless the config allows them */
-	struct resolver *resolver_fixed; /* for hosts the operator named; NULL
-					    until it is needed */
+	struct resolver *resolver;
 
 	struct loop_timer timer; /* looks at the scheduler's wants */
 
@@ -455,7 +442,6 @@ void dispatch_pump_soon(struct dispatch *d);
 /* May mail be taken at all? Not while draining, not with a failed spool. */
 bool dispatch_may_take(const struct dispatch *d);
 int64_t dispatch_wall_us(const struct dispatch *d, int64_t monotonic_us);
-struct resolver *dispatch_resolver_fixed(struct dispatch *d);
 uint32_t dispatch_connections_max(const struct dispatch *d);
 struct hint *dispatch_hint(struct dispatch *d, const struct netaddr *address);
 const struct hint *dispatch_find_hint(

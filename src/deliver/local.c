@@ -58,7 +58,7 @@ local_free(struct local *l)
 	mem_free(l);
 }
 
-/* ---- results --------------------------------------------------------------------- */
+/* ---- results ---- */
 
 static struct result
 result_of_code(int code, struct arena *arena)
@@ -105,7 +105,7 @@ settle(struct local *l, struct result *results, uint32_t count)
 	spool_message_unref(&l->message);
 }
 
-/* ---- discard ----------------------------------------------------------------------- */
+/* ---- discard ---- */
 
 static void
 discard(struct local *l)
@@ -123,7 +123,7 @@ discard(struct local *l)
 	settle(l, results, count);
 }
 
-/* ---- Maildir ----------------------------------------------------------------------- */
+/* ---- Maildir ---- */
 
 static void work(struct local *l);
 
@@ -192,7 +192,7 @@ submit_job(struct local *l)
 	return true;
 }
 
-/* ---- turning ------------------------------------------------------------------------ */
+/* ---- turning ---- */
 
 static bool
 take(struct local *l)

@@ -8,8 +8,8 @@
 
 /*
  * A queue's domain becomes a site. Places on this machine and fixed addresses
- * are known at once; the rest asks the resolver. The scheduler bounds how many are
- * under way.
+ * are known at once; the rest asks the resolver. The scheduler bounds how many
+ * are under way.
  */
 
 #define FIXED_VALID_US (5 * US_PER_MIN)
@@ -183,8 +183,8 @@ ask(struct lookup *l)
 	struct resolve_query *query =
 	    mx ? resolve_mx(d->resolver, schedule_queue_key(l->queue).domain,
 		     on_answer, l)
-	       : resolve_host(dispatch_resolver_fixed(d),
-		     span_of(l->route->to_host), on_answer, l);
+	       : resolve_host(
+		     d->resolver, span_of(l->route->to_host), on_answer, l);
 	if (query != NULL)
 		l->query = query;
 }
@@ -213,18 +213,22 @@ site_find(struct dispatch *d, struct schedule_queue *queue)
 }
 
 void
-lookup_cancel_all(struct dispatch *d)
-{
-	LIST_FOR_EACH(link, &d->lookups)
-		resolve_cancel(&LIST_ENTRY(link, struct lookup, link)->query);
-}
-
-void
 lookup_restart_all(struct dispatch *d)
 {
-	/* An answer at once takes its lookup off the list. */
-	LIST_FOR_EACH_SAFE(link, &d->lookups)
-		ask(LIST_ENTRY(link, struct lookup, link));
+	struct list old;
+	list_init(&old);
+	while (!list_is_empty(&d->lookups)) {
+		struct list *link = d->lookups.next;
+		list_remove(link);
+		list_append(&old, link);
+	}
+	while (!list_is_empty(&old)) {
+		struct lookup *l = LIST_ENTRY(old.next, struct lookup, link);
+		struct schedule_queue *queue = l->queue;
+		resolve_cancel(&l->query);
+		lookup_free(l);
+		site_find(d, queue);
+	}
 }
 
 void

@@ -38,7 +38,7 @@ struct maildir {
 	bool stopping;
 };
 
-/* ---- one file ---------------------------------------------------------------- */
+/* ---- one file ---- */
 
 /* Names must never repeat: time, a number of this process, and chance. */
 static void
@@ -69,7 +69,10 @@ append_address(struct span address, struct buf *out)
 {
 	for (size_t i = 0; i < address.len; i++) {
 		unsigned char ch = (unsigned char)address.ptr[i];
-		buf_append_char(out, ch < ' ' || ch == 0x7f ? '?' : (char)ch);
+		if (ch < ' ' || ch == 0x7f)
+			buf_append_char(out, '?');
+		else
+			buf_append_char(out, address.ptr[i]);
 	}
 }
 
@@ -199,7 +202,7 @@ maildir_deliver(struct maildir_job *job)
 		job->codes[i] = err;
 }
 
-/* ---- the thread ---------------------------------------------------------------- */
+/* ---- the thread ---- */
 
 static struct maildir_job *
 next_job(struct maildir *m)

@@ -3,6 +3,8 @@
 #include "deliver/internal.h"
 #include "log/log.h"
 
+enum { FLUSH_MAX = 256 };
+
 static struct cause *
 cause_of(const struct dispatch_request *request)
 {
@@ -30,6 +32,9 @@ take_out(struct dispatch *d, const struct dispatch_request *request)
 			   : schedule_remove(d->schedule, &request->selector,
 				 backlog_take, &sink);
 	cause_unref(&cause);
+	/* A few are on their way to the disk when the operator is answered. */
+	if (d->backlog_count <= FLUSH_MAX)
+		backlog_flush(d);
 	return count;
 }
 

@@ -35,7 +35,7 @@ dispatch_wall_us(const struct dispatch *d, int64_t monotonic_us)
 	return loop_wall_us(d->loop) + (monotonic_us - loop_now_us(d->loop));
 }
 
-/* ---- reports ------------------------------------------------------------------ */
+/* ---- reports ---- */
 
 static const char *
 reason_for_people(const struct result *r)
@@ -152,7 +152,7 @@ add_notices(
 	return add_reports(t, recipients, count, txn, ret_reports);
 }
 
-/* ---- events ------------------------------------------------------------------- */
+/* ---- events ---- */
 
 static enum event_type
 event_type_of(enum spool_outcome_kind kind)
@@ -255,7 +255,7 @@ log_run(const struct telling *t, const struct run *run)
 	    LOG_S("peer_address", t->a->peer_address));
 }
 
-/* ---- outcomes ------------------------------------------------------------------ */
+/* ---- outcomes ---- */
 
 static void
 count_run(struct dispatch *d, enum spool_outcome_kind kind, uint32_t count)

@@ -15,7 +15,7 @@ enum { WRITES_PER_TURN = 16, TAKES_PER_TURN = 100 };
 /* A connection that lives for ever draws all mail of a site to itself. */
 #define AGE_MAX_US (300 * US_PER_S)
 
-/* ---- beginning ------------------------------------------------------------------ */
+/* ---- beginning ---- */
 
 static enum smtp_client_tls
 tls_policy(const struct connection *c)
@@ -64,7 +64,7 @@ session_begin(struct connection *c, bool secured)
 	c->moved = true;
 }
 
-/* ---- AUTH ------------------------------------------------------------------------ */
+/* ---- AUTH ---- */
 
 static void
 answer_challenge(struct connection *c, struct span challenge)
@@ -112,7 +112,7 @@ begin_auth(struct connection *c, struct span mechanism)
 	smtp_client_auth_cancel(c->client);
 }
 
-/* ---- between transactions --------------------------------------------------------- */
+/* ---- between transactions ---- */
 
 bool
 session_take(struct connection *c)
@@ -206,7 +206,7 @@ on_session_ready(struct connection *c)
 	}
 }
 
-/* ---- events ------------------------------------------------------------------------ */
+/* ---- events ---- */
 
 static void
 write_farewell(struct connection *c)
@@ -313,7 +313,7 @@ session_broken(struct connection *c, const char *why)
 		stream_abort(c->stream);
 }
 
-/* ---- writing ------------------------------------------------------------------------ */
+/* ---- writing ---- */
 
 /* Everything is shown once, before it is written. */
 static void
@@ -439,7 +439,7 @@ write_out(struct connection *c)
 	c->write_waits = true; /* others have their turn */
 }
 
-/* ---- reading ------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static void
 show_input(struct connection *c)
@@ -483,7 +483,7 @@ read_in(struct connection *c)
 	UNREACHABLE("enum progress has no other value");
 }
 
-/* ---- turning -------------------------------------------------------------------------- */
+/* ---- turning ---- */
 
 static int64_t
 patience_us(const struct connection *c)

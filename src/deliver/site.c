@@ -5,10 +5,7 @@
 
 #include <string.h>
 
-enum { PLAN_ADDRESSES_PER_HOST = 8, RECHECK_MAX = 256 };
-
-/* A site without an owner, where queues are put that must be looked up anew. */
-#define TRANSIT SPAN("moved")
+enum { PLAN_ADDRESSES_PER_HOST = 8 };
 
 struct plan *
 plan_new(struct config *config, const struct config_route *route)
@@ -171,7 +168,6 @@ site_assign(struct dispatch *d, struct schedule_queue *queue, struct plan *plan,
 		site = MEM_NEW(struct site);
 		site->dispatch = d;
 		site->handle = handle;
-		site->generation = d->generation;
 		schedule_site_set_owner(handle, site);
 	} else {
 		carry_over(plan, site->plan);
@@ -189,82 +185,12 @@ site_on_free(void *owner)
 	mem_free(site);
 }
 
-/* A site lives on over a reload, and its queues with it. */
-static bool
-still_serves(struct site *site, struct schedule_queue *queue)
-{
-	const struct config_route *route = config_route_for(
-	    site->dispatch->config, schedule_queue_key(queue).domain);
-	if (route == site->plan->route)
-		return true;
-	char *AUTO_FREE place = route_place(route);
-	return strcmp(place, site->plan->place) == 0;
-}
-
 bool
 site_take(struct site *site, struct schedule_connection *c,
     struct schedule_queue **ret_queue, struct schedule_delivery *ret_delivery)
 {
 	struct dispatch *d = site->dispatch;
-	int64_t now_us = loop_now_us(d->loop);
-	if (!dispatch_may_take(d))
-		return false;
-	while (schedule_take(d->schedule, c, now_us, ret_queue, ret_delivery)) {
-		if (still_serves(site, *ret_queue))
-			return true;
-		schedule_return(d->schedule, *ret_queue, ret_delivery, now_us);
-		schedule_set_site(d->schedule, *ret_queue, TRANSIT, now_us);
-		dispatch_pump_soon(d);
-	}
-	return false;
-}
-
-/* The scheduler asks for a queue's place only after it was served once: so the
- * queues in transit are, and get everything back. */
-void
-site_pass_transit(struct dispatch *d, struct schedule_site *transit)
-{
-	struct schedule_connection c = { .site = NULL };
-	struct schedule_queue *queue;
-	struct schedule_delivery delivery;
-	int64_t now_us = loop_now_us(d->loop);
-	schedule_connecting(d->schedule, transit, &c);
-	schedule_connected(d->schedule, &c, now_us);
-	while (schedule_take(d->schedule, &c, now_us, &queue, &delivery))
-		schedule_return(d->schedule, queue, &delivery, now_us);
-	schedule_disconnected(d->schedule, &c, false, now_us);
-	dispatch_pump_soon(d);
-}
-
-struct taken {
-	struct schedule_queue *queue;
-	struct schedule_delivery delivery;
-};
-
-/* Mail must not wait at a place that the config no longer sends it to, just
- * because that place cannot be reached: so, once after a reload, the queues
- * that have mail ready are looked at as if a connection took it. */
-bool
-site_recheck(struct site *site)
-{
-	struct dispatch *d = site->dispatch;
-	struct schedule_connection c = { .site = NULL };
-	int64_t now_us = loop_now_us(d->loop);
-	size_t count = 0;
-	if (site->generation == d->generation)
-		return false;
-	site->generation = d->generation;
-	struct taken *AUTO_FREE taken = mem_alloc(RECHECK_MAX * sizeof *taken);
-	schedule_connecting(d->schedule, site->handle, &c);
-	schedule_connected(d->schedule, &c, now_us);
-	while (count < RECHECK_MAX &&
-	       site_take(site, &c, &taken[count].queue, &taken[count].delivery))
-		count++;
-	/* What was taken last was behind: so that all stand as before. */
-	while (count-- > 0)
-		schedule_return(d->schedule, taken[count].queue,
-		    &taken[count].delivery, now_us);
-	schedule_disconnected(d->schedule, &c, false, now_us);
-	dispatch_pump_soon(d);
-	return true;
+	return dispatch_may_take(d) &&
+	       schedule_take(d->schedule, c, loop_now_us(d->loop), ret_queue,
+		   ret_delivery);
 }

@@ -135,7 +135,7 @@ transaction_start(struct connection *c)
 	smtp_client_start(c->client, &t->smtp);
 }
 
-/* ---- the body ----------------------------------------------------------------- */
+/* ---- the body ---- */
 
 void
 transaction_body_begin(struct connection *c, bool dot_stuff)
@@ -213,7 +213,7 @@ transaction_body_ends_here(const struct transaction *t)
 	return t->offset >= t->smtp.size && memcmp(t->tail, "\r\n", 2) == 0;
 }
 
-/* ---- the end ------------------------------------------------------------------ */
+/* ---- the end ---- */
 
 /* A kept connection that the server had given up in the meantime: nothing was
  * said of this message, so nothing happened to it. */

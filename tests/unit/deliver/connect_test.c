@@ -315,7 +315,7 @@ test_address_literals(void **state)
 	end(&s);
 }
 
-/* ---- TLS ---------------------------------------------------------------------- */
+/* ---- TLS ---- */
 
 static void
 test_opportunistic(void **state)
@@ -407,7 +407,7 @@ test_required(void **state)
 	}
 }
 
-/* ---- AUTH ---------------------------------------------------------------------- */
+/* ---- AUTH ---- */
 
 #define AUTH_ROUTE                                                             \
 	"deliver: smtp, tls: %s, tls_verify: false, username: user, "          \

@@ -14,7 +14,7 @@ static const struct stage_mail simple = {
 	.rcpts = { "a@y.example" },
 };
 
-/* ---- Maildir -------------------------------------------------------------------- */
+/* ---- Maildir ---- */
 
 /* Files in a directory; the content of the last one seen. */
 static unsigned
@@ -42,10 +42,8 @@ begin_maildir(struct stage *s, char *path, size_t size)
 	(void)snprintf(path, size, "/tmp/deliver-maildir.XXXXXX");
 	assert_non_null(mkdtemp(path));
 	char *AUTO_FREE route = mem_printf(
-	    "  - {domains: [\"*\"], deliver: maildir, to: \"%s/box\"}\n",
-	    path);
-	stage_open(s, route,
-	    "retry: {schedule: [100ms], jitter_percent: 0}\n");
+	    "  - {domains: [\"*\"], deliver: maildir, to: \"%s/box\"}\n", path);
+	stage_open(s, route, "retry: {schedule: [100ms], jitter_percent: 0}\n");
 }
 
 static void
@@ -146,7 +144,7 @@ test_binary_keeps_its_octets(void **state)
 	end_maildir(&s, path);
 }
 
-/* ---- discard -------------------------------------------------------------------- */
+/* ---- discard ---- */
 
 static void
 test_discard(void **state)
@@ -166,7 +164,7 @@ test_discard(void **state)
 	stage_close(&s);
 }
 
-/* ---- LMTP ------------------------------------------------------------------------ */
+/* ---- LMTP ---- */
 
 static void
 test_lmtp(void **state)

@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- the resolver ------------------------------------------------------------ */
+/* ---- the resolver ---- */
 
 struct fake_host {
 	const char *name, *address;
@@ -123,7 +123,7 @@ resolve_host(struct resolver *r, struct span host, resolve_fn *fn, void *arg)
 	return NULL;
 }
 
-/* ---- the stage ------------------------------------------------------------------ */
+/* ---- the stage ---- */
 
 struct stage {
 	char path[64];
