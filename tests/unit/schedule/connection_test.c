@@ -248,6 +248,31 @@ working_site_is_spared_not_parked(void **state)
 	schedule_free(&s);
 }
 
+/* Only failures in a row count. */
+static void
+success_forgives_failures(void **state)
+{
+	struct schedule *s = schedule_new(&policy, 1);
+	struct schedule_connection c;
+	struct schedule_stats stats;
+	struct told told = { 0 };
+	(void)state;
+
+	for (uint64_t i = 1; i <= 100; i++)
+		add(s, key_of(1, SCHEDULE_BULK, "a.example"), i, START_US);
+	for (unsigned n = 0; n < 5; n++) {
+		assert_true(fail_one(s, START_US, &told));
+		assert_true(fail_one(s, START_US, &told));
+		connect_one(s, &c, START_US);
+		assert_true(deliver(s, &c, START_US));
+		schedule_disconnected(s, &c, false, START_US);
+		schedule_stats(s, &stats);
+		assert_int_equal(stats.sites_parked, 0);
+	}
+	assert_int_equal(told.count, 10);
+	schedule_free(&s);
+}
+
 static unsigned owners_freed;
 
 static void
@@ -314,6 +339,7 @@ main(void)
 		cmocka_unit_test(dead_site_is_parked_and_probed),
 		cmocka_unit_test(probe_waits_for_mail),
 		cmocka_unit_test(working_site_is_spared_not_parked),
+		cmocka_unit_test(success_forgives_failures),
 		cmocka_unit_test(site_goes_with_its_last_user),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,6 +104,39 @@ tenants_pay_by_recipients(void **state)
 	schedule_free(&s);
 }
 
+/* Running dry after a large delivery does not wipe out what it cost. */
+static void
+debts_outlive_a_pause(void **state)
+{
+	struct schedule *s = schedule_new(&policy, 1);
+	struct schedule_key key = key_of(2, SCHEDULE_BULK, "a.example");
+	struct schedule_delivery large = { .mno = 1000,
+		.rcpt_count = 50,
+		.warn_us = TIME_NEVER,
+		.expire_us = TIME_NEVER };
+	struct schedule_connection c;
+	struct schedule_queue *q;
+	struct schedule_delivery d;
+	unsigned others = 0;
+	(void)state;
+
+	for (uint64_t i = 1; i <= 500; i++)
+		add(s, key_of(1, SCHEDULE_BULK, "a.example"), i, START_US);
+	schedule_add(s, &key, &large, START_US);
+	connect_one(s, &c, START_US);
+	for (unsigned turn = 0; turn < 3; turn++) {
+		while (take(s, &c, START_US, &q, &d) != 1000) {
+			schedule_done(s, q, d.rcpt_count);
+			others++;
+		}
+		schedule_done(s, q, d.rcpt_count);
+		schedule_add(s, &key, &large, START_US);
+	}
+	assert_in_range(others, 98, 102);
+	schedule_disconnected(s, &c, false, START_US);
+	schedule_free(&s);
+}
+
 static void
 retries_get_one_turn_in_four(void **state)
 {
@@ -262,6 +295,7 @@ main(void)
 		cmocka_unit_test(classes_go_before_one_another),
 		cmocka_unit_test(tenants_go_in_turn),
 		cmocka_unit_test(tenants_pay_by_recipients),
+		cmocka_unit_test(debts_outlive_a_pause),
 		cmocka_unit_test(retries_get_one_turn_in_four),
 		cmocka_unit_test(retry_comes_when_it_should),
 		cmocka_unit_test(parts_end_differently),
