@@ -305,7 +305,7 @@ struct connection {
 	struct login *login;
 	char *in; /* IN_SIZE octets */
 	size_t in_start, in_end;
-	bool input_ended, write_broke;
+	bool input_ended, input_drained, write_broke;
 	bool write_waits; /* for readiness, */
 	bool write_waits_for_read; /* of the other direction, with TLS */
 	bool moved; /* the peer moved: its time starts anew */

@@ -459,11 +459,17 @@ read_in(struct connection *c)
 	size_t len = 0;
 	if (c->input_ended || !is_speaking(c))
 		return false;
+	if (c->input_drained && !c->write_broke)
+		return false;
 	BUG_UNLESS(c->in_start == c->in_end);
 	c->in_start = c->in_end = 0;
 	switch (stream_read(c->stream, c->in, CONNECTION_IN_SIZE, &len)) {
 	case PROGRESS_DONE:
 		c->in_end = len;
+		/* A short read has emptied the socket; readiness tells of more,
+		 * though not of an end that TLS has already seen. */
+		c->input_drained =
+		    len < CONNECTION_IN_SIZE && !stream_is_tls(c->stream);
 		show_input(c);
 		/* Octets that end no line win no time. */
 		if (span_find(span_from(c->in, len), '\n') != SIZE_MAX)
@@ -532,6 +538,7 @@ void
 session_run(struct connection *c)
 {
 	bool more = true;
+	c->input_drained = false;
 	while (more && is_speaking(c)) {
 		write_out(c);
 		more = take_events(c);

@@ -347,6 +347,33 @@ test_slow_final_reply(void **state)
 	end(&s);
 }
 
+/* None of it is an answer to what was asked. */
+static void
+test_senseless_servers(void **state)
+{
+	static const struct peer_script table[] = {
+		{ .data = "354 go on\r\n250 2.0.0 taken already" },
+		{ .mail = "354 go on" },
+		{ .mail = "999 what" },
+		{ .mail = "250-one\r\n550 two" },
+		{ .rcpt = { "250 ok\r\n250 ok\r\n250 ok\r\n250 ok" } },
+		{ .end = "354 more" },
+		{ .end = "hello" },
+		{ .mail = "421 4.3.2 closing" },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+		struct story s;
+		begin(&s, &table[i], 1, "");
+		(void)stage_submit(&s.stage, &simple);
+		stage_run_until(&s.stage, EVENT("deferred"), 1);
+		assert_int_equal(stage_count(&s.stage, EVENT("delivered")), 0);
+		assert_int_equal(stage_count(&s.stage, EVENT("bounced")), 0);
+		assert_int_equal(stage_live(&s.stage), 1);
+		end(&s);
+	}
+}
+
 static void
 test_connection_is_kept(void **state)
 {
@@ -499,6 +526,7 @@ main(void)
 		cmocka_unit_test(test_silence_after_the_dot),
 		cmocka_unit_test(test_silence_before_the_dot),
 		cmocka_unit_test(test_slow_final_reply),
+		cmocka_unit_test(test_senseless_servers),
 		cmocka_unit_test(test_connection_is_kept),
 		cmocka_unit_test(test_connection_ends_in_time),
 		cmocka_unit_test(test_kept_connection_was_closed),
