@@ -92,7 +92,8 @@ open_file(struct exporter *x, const char *name)
 		close(x->fd);
 	x->fd = fd;
 	x->length = (uint64_t)st.st_size;
-	snprintf(x->file, sizeof(x->file), "%s", name);
+	if (name != x->file)
+		snprintf(x->file, sizeof(x->file), "%s", name);
 	x->dirty = true;
 	return file_sync_directory(x->directory);
 }
