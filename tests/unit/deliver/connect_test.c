@@ -176,7 +176,7 @@ test_refused_for_good(void **state)
 	(void)stage_submit(&s.stage, &simple);
 	stage_run_until(&s.stage, EVENT("bounced"), 1);
 	assert_int_equal(stage_count(&s.stage, "\"step\":\"banner\""), 1);
-	stage_run_until(&s.stage, EVENT("accepted"), 1);
+	stage_await_reports(&s.stage, 1);
 	assert_true(stage_report_says(&s.stage, "Status: 5.3.2"));
 	end(&s);
 }
@@ -217,7 +217,7 @@ test_nobody_listens(void **state)
 	assert_int_equal(stage_count(&s.stage, "\"step\":\"connect\""), 1);
 	assert_int_equal(stage_count(&s.stage, "\"enhanced\":\"4.4.1\""), 1);
 	stage_run_until(&s.stage, EVENT("expired"), 1);
-	stage_run_until(&s.stage, EVENT("accepted"), 1);
+	stage_await_reports(&s.stage, 1);
 	assert_true(stage_report_says(&s.stage, "Status: 5.4.7"));
 	assert_true(stage_report_says(&s.stage, "onnection refused"));
 	assert_int_equal(stage_live(&s.stage), 0);
@@ -254,7 +254,7 @@ test_lookups_that_fail(void **state)
 		assert_int_equal(stage_count(&s.stage, table[i].enhanced), 1);
 		assert_int_equal(
 		    stage_count(&s.stage, "\"step\":\"resolve\""), 1);
-		stage_run_until(&s.stage, EVENT("accepted"), table[i].report);
+		stage_await_reports(&s.stage, table[i].report);
 		assert_int_equal(stage_live(&s.stage), !table[i].report);
 		end(&s);
 	}

@@ -55,11 +55,12 @@ test_bounce(void **state)
 	assert_int_equal(operate(&s, DISPATCH_BOUNCE, first), 1);
 	stage_run_until(&s, EVENT("bounced"), 1);
 	assert_int_equal(stage_count(&s, "because I say so"), 1);
-	stage_run_until(&s, EVENT("accepted"), 1);
+	stage_await_reports(&s, 1);
 	assert_true(stage_report_says(&s, "because I say so"));
 	assert_true(stage_report_says(&s, "Status: 5.0.0"));
 	assert_int_equal(operate(&s, DISPATCH_BOUNCE, 0), 2);
 	stage_run_until(&s, EVENT("bounced"), 3);
+	stage_await_reports(&s, 3);
 	assert_int_equal(stage_live(&s), 0);
 	struct dispatch_stats stats;
 	dispatch_stats(s.dispatch, &stats);
@@ -109,7 +110,7 @@ test_delay_warning(void **state)
 	stage_open(&s, unreachable, "");
 	(void)operate(&s, DISPATCH_HOLD, 0);
 	(void)stage_submit(&s, &mail);
-	stage_run_until(&s, EVENT("accepted"), 1);
+	stage_await_reports(&s, 1);
 	assert_true(stage_report_says(&s, "Action: delayed\r\n"));
 	assert_true(stage_report_says(&s, "Will-Retry-Until: "));
 	stage_run_for(&s, 20 * US_PER_MS);
@@ -130,7 +131,7 @@ test_expires_while_held(void **state)
 	(void)stage_submit(&s, &mail);
 	stage_run_until(&s, EVENT("expired"), 1);
 	assert_int_equal(stage_count(&s, "the queue was held"), 1);
-	stage_run_until(&s, EVENT("accepted"), 1);
+	stage_await_reports(&s, 1);
 	assert_int_equal(stage_live(&s), 0);
 	stage_close(&s);
 }

@@ -411,6 +411,18 @@ stage_reports(struct stage *s)
 	return n;
 }
 
+/* The event of a report is durable a moment before the report is told of. */
+static inline void
+stage_await_reports(struct stage *s, unsigned count)
+{
+	int64_t end_us = clock_monotonic_us() + 10 * US_PER_S;
+	while (stage_reports(s) < count) {
+		assert_int_equal(loop_turn(s->loop, 2 * US_PER_MS), 0);
+		if (clock_monotonic_us() > end_us)
+			fail_msg("no %u reports", count);
+	}
+}
+
 /* Is the text in the last report? */
 static inline bool
 stage_report_says(struct stage *s, const char *text)
@@ -418,8 +430,10 @@ stage_report_says(struct stage *s, const char *text)
 	struct spool_message *message;
 	struct buf all = BUF_EMPTY;
 	struct span piece;
-	assert_int_equal(
-	    spool_message_open(s->spool, s->report_mno, &message), 0);
+	(void)pthread_mutex_lock(&s->lock);
+	uint64_t mno = s->report_mno;
+	(void)pthread_mutex_unlock(&s->lock);
+	assert_int_equal(spool_message_open(s->spool, mno, &message), 0);
 	do {
 		assert_int_equal(
 		    spool_message_read(message, buf_size(&all), &piece), 0);

@@ -197,7 +197,7 @@ test_permanent(void **state)
 		char *AUTO_FREE status =
 		    mem_printf("Status: %s\r\n", table[i].status);
 		assert_int_equal(stage_count(&s.stage, step), 1);
-		stage_run_until(&s.stage, EVENT("accepted"), 1);
+		stage_await_reports(&s.stage, 1);
 		assert_int_equal(stage_reports(&s.stage), 1);
 		assert_true(stage_report_says(&s.stage, "Action: failed\r\n"));
 		assert_true(stage_report_says(&s.stage, status));
@@ -248,6 +248,7 @@ test_each_recipient_his_own(void **state)
 	assert_int_equal(stage_count(&s.stage, EVENT("delivered")), 2);
 	assert_int_equal(stage_count(&s.stage, EVENT("deferred")), 1);
 	stage_run_until(&s.stage, EVENT("delivered"), 3);
+	stage_await_reports(&s.stage, 1);
 	assert_int_equal(peer_bodies(&s.peer), 2);
 	assert_int_equal(stage_live(&s.stage), 0);
 	assert_true(stage_report_says(&s.stage, "rfc822; c@y.example"));
@@ -482,7 +483,7 @@ test_success_report(void **state)
 	mail.notify = SMTP_NOTIFY_SUCCESS;
 	begin(&s, &friendly, 1, "");
 	(void)stage_submit(&s.stage, &mail);
-	stage_run_until(&s.stage, EVENT("accepted"), 1);
+	stage_await_reports(&s.stage, 1);
 	assert_true(stage_report_says(&s.stage, "Action: relayed\r\n"));
 	end(&s);
 }
