@@ -342,14 +342,15 @@ on_connected(struct connection *c)
 
 /* ---- TLS ---- */
 
-/* Without credentials to protect, a server whose TLS is broken gets the mail
- * as one without TLS would. */
+/* With neither credentials nor a wish for proof, a server whose TLS is broken
+ * gets the mail as one without TLS would. */
 static bool
 may_go_plain(const struct connection *c)
 {
 	const struct config_route *route = c->plan->route;
 	return route->tls == CONFIG_ROUTE_TLS_OPPORTUNISTIC &&
-	       route->username == NULL && !has_implicit_tls(c);
+	       route->username == NULL && !route->tls_verify &&
+	       !has_implicit_tls(c);
 }
 
 static void

@@ -29,7 +29,8 @@ tls_policy(const struct connection *c)
 	    connection_address(c)->family == NETADDR_UNIX)
 		return SMTP_CLIENT_TLS_NONE;
 	/* A password never goes out in the clear because TLS was broken. */
-	bool broken = route->username == NULL && hint != NULL &&
+	bool broken = route->username == NULL && !route->tls_verify &&
+		      hint != NULL &&
 		      hint->plain_until_us > loop_now_us(d->loop);
 	return broken ? SMTP_CLIENT_TLS_NONE : SMTP_CLIENT_TLS_OPPORTUNISTIC;
 }

@@ -269,8 +269,11 @@ make_results(struct connection *c, size_t count)
 {
 	struct transaction *t = &c->transaction;
 	struct result *results = ARENA_ARRAY(t->arena, struct result, count);
-	for (size_t i = 0; i < count; i++)
+	bool lmtp = c->plan->route->deliver == CONFIG_DELIVER_LMTP;
+	for (size_t i = 0; i < count; i++) {
 		results[i] = result_of_fate(smtp_client_fate(c->client, i));
+		results[i].relayed &= !lmtp; /* it was the last hop */
+	}
 	distrust(c, results, count);
 	result_mark_again(results, count);
 	note_chunking(c, results, count);

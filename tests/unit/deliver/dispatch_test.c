@@ -155,6 +155,52 @@ test_reload_moves_mail(void **state)
 	stage_close(&s);
 }
 
+/* A look-up under way begins anew under the new config. */
+static void
+test_reload_during_lookup(void **state)
+{
+	static const struct fake_answer silent = {
+		.domain = "y.example",
+		.silent = true,
+	};
+	struct stage s;
+	(void)state;
+	fake_answers = &silent;
+	fake_answer_count = 1;
+	stage_open(&s, "  - {domains: [\"*\"], deliver: mx}\n", "");
+	(void)stage_submit(&s, &simple);
+	stage_run_for(&s, 10 * US_PER_MS);
+	assert_int_equal(stage_count(&s, "\"type\""), 0);
+	struct config *config = stage_config(&s, discards, "");
+	dispatch_reload(s.dispatch, config);
+	config_unref(&config);
+	stage_run_until(&s, EVENT("delivered"), 1);
+	stage_close(&s);
+	fake_answers = NULL;
+	fake_answer_count = 0;
+}
+
+/* What is under way when the dispatcher goes is let go of in good order. */
+static void
+test_end_during_lookup(void **state)
+{
+	static const struct fake_answer silent = {
+		.domain = "y.example",
+		.silent = true,
+	};
+	struct stage s;
+	(void)state;
+	fake_answers = &silent;
+	fake_answer_count = 1;
+	stage_open(&s, "  - {domains: [\"*\"], deliver: mx}\n", "");
+	(void)stage_submit(&s, &simple);
+	stage_run_for(&s, 10 * US_PER_MS);
+	assert_int_equal(stage_live(&s), 1);
+	stage_close(&s);
+	fake_answers = NULL;
+	fake_answer_count = 0;
+}
+
 static void
 test_domains_have_a_home(void **state)
 {
@@ -184,6 +230,8 @@ main(void)
 		cmocka_unit_test(test_delay_warning),
 		cmocka_unit_test(test_expires_while_held),
 		cmocka_unit_test(test_reload_moves_mail),
+		cmocka_unit_test(test_reload_during_lookup),
+		cmocka_unit_test(test_end_during_lookup),
 		cmocka_unit_test(test_domains_have_a_home),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -187,8 +187,11 @@ test_lmtp(void **state)
 	stage_open(&s, route, "");
 	mail.rcpts[1] = "b@y.example";
 	mail.rcpts[2] = "c@y.example";
+	mail.notify = SMTP_NOTIFY_SUCCESS;
 	(void)stage_submit(&s, &mail);
 	stage_run_until(&s, EVENT("bounced"), 1);
+	stage_await_reports(&s, 1);
+	assert_true(stage_report_says(&s, "Action: delivered\r\n"));
 	assert_int_equal(stage_count(&s, EVENT("delivered")), 1);
 	assert_int_equal(stage_count(&s, EVENT("deferred")), 1);
 	assert_int_equal(stage_count(&s, "\"route\":\"lmtp\""), 3);
