@@ -24,7 +24,7 @@
 #define NO_ROOM_BYTES_MAX (64u << 20) /* outcomes kept while there is no room */
 #define FRAME (FORMAT_HEADER + 48u) /* BATCH record with its fill */
 
-/* ---- the queue ------------------------------------------------------------------ */
+/* ---- the queue --------------------------------------------------------- */
 
 void
 queue_init(struct queue *queue)
@@ -75,7 +75,7 @@ commit_push(struct spool *spool, struct spool_txn *txn)
 	queue_push(&spool->queue, txn);
 }
 
-/* ---- the committer's own list ------------------------------------------------------ */
+/* ---- the committer's own list ------------------------------------------ */
 
 static void
 pending_add(struct spool *spool, struct spool_txn *txn)
@@ -167,7 +167,7 @@ wait_for_work(struct spool *spool)
 	return spool->pending != NULL;
 }
 
-/* ---- what a commit means ------------------------------------------------------------- */
+/* ---- what a commit means ----------------------------------------------- */
 
 void
 commit_outcome(struct spool *spool, const struct spool_outcome *outcome)
@@ -227,7 +227,7 @@ tell_readers(struct spool *spool)
 	(void)pthread_mutex_unlock(&spool->event_lock);
 }
 
-/* ---- a batch ---------------------------------------------------------------------------- */
+/* ---- a batch ----------------------------------------------------------- */
 
 struct work {
 	struct spool_txn *first, **last;

@@ -118,7 +118,7 @@ write_to_memory(struct spool_draft *draft, struct span piece)
 	}
 }
 
-/* ---- bodies in files ------------------------------------------------------------ */
+/* ---- bodies in files --------------------------------------------------- */
 
 static int
 flush_piece(struct spool_draft *draft)

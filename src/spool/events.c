@@ -9,12 +9,14 @@
 #include "spool/internal.h"
 
 #define BYTES_MAX (1u << 20)
+#define READ_TRIES 100
 
 struct reading {
 	spool_event_fn *fn;
 	void *arg;
 	uint64_t bytes;
 	bool has_some;
+	bool is_refused; /* by fn */
 };
 
 /* Reads on in one segment up to `end`. */
@@ -30,13 +32,40 @@ read_segment(struct reading *reading, struct scan *scan, uint64_t *offset)
 			return 0;
 		}
 		if (r.found == FOUND_RECORD && r.header.type == RECORD_EVENT) {
-			TRY(reading->fn(reading->arg, r.payload));
+			int result = reading->fn(reading->arg, r.payload);
+
+			reading->is_refused = result < 0;
+			TRY(result);
 			reading->bytes += r.payload.len;
 			reading->has_some = true;
 		}
 		*offset = r.next < scan->end ? r.next : scan->end;
 	}
 	return 0;
+}
+
+/* A page that cannot be read may be readable the next time: events are not
+ * skipped lightly. But one bad page must not hold up all that come after it
+ * for good. */
+static bool
+is_hopeless(struct spool *spool, uint64_t lsn)
+{
+	(void)pthread_mutex_lock(&spool->event_lock);
+	bool is_hopeless = spool->unreadable_lsn == lsn &&
+			   spool->unreadable_count >= READ_TRIES;
+	(void)pthread_mutex_unlock(&spool->event_lock);
+	return is_hopeless;
+}
+
+static void
+note_unreadable(struct spool *spool, uint64_t lsn)
+{
+	(void)pthread_mutex_lock(&spool->event_lock);
+	if (spool->unreadable_lsn != lsn)
+		spool->unreadable_count = 0;
+	spool->unreadable_lsn = lsn;
+	spool->unreadable_count++;
+	(void)pthread_mutex_unlock(&spool->event_lock);
 }
 
 /* One step: what one segment has from *lsn on. ERR_NOT_FOUND: there is none. */
@@ -56,10 +85,13 @@ read_from(struct spool *spool, struct reading *reading, uint64_t *lsn)
 	scan.at = offset & ~(uint64_t)(FORMAT_ALIGN - 1);
 	scan.end = scan.attested = segment_end(spool, segment);
 	scan.wanted = 1u << RECORD_EVENT;
+	scan.is_strict = !is_hopeless(spool, LSN(segment->number, scan.at));
 	int result = 0;
 	if (scan.at < scan.end)
 		result = read_segment(reading, &scan, &offset);
 	*lsn = LSN(segment->number, offset);
+	if (result < 0 && !reading->is_refused)
+		note_unreadable(spool, *lsn);
 	scan_done(&scan);
 	segment_unref(spool, segment);
 	return result;

@@ -65,7 +65,7 @@ bytes_of(struct span s)
 	return (const uint8_t *)s.ptr;
 }
 
-/* ---- record header -------------------------------------------------------- */
+/* ---- record header ----------------------------------------------------- */
 
 void
 record_stamp(uint8_t bytes[static FORMAT_HEADER], uint64_t lsn, uint16_t epoch,
@@ -116,7 +116,7 @@ record_decode(const uint8_t bytes[static FORMAT_HEADER], uint32_t seal,
 	return true;
 }
 
-/* ---- superblock ----------------------------------------------------------- */
+/* ---- superblock -------------------------------------------------------- */
 
 void
 superblock_encode(
@@ -165,7 +165,7 @@ superblock_decode(
 	return 0;
 }
 
-/* ---- batch ---------------------------------------------------------------- */
+/* ---- batch ------------------------------------------------------------- */
 
 void
 batch_encode(const struct batch *b, uint8_t ret_bytes[static FORMAT_BATCH])
@@ -196,7 +196,7 @@ batch_decode(struct span payload, struct batch *ret_batch)
 	return true;
 }
 
-/* ---- message -------------------------------------------------------------- *
+/* ---- message ------------------------------------------------------------ *
  * 0 mno | 8 id | 24 tenant | 28 stream | 32 flags | 36 class | 37 ret |
  * 38 body is in a file | 40 accepted | 48 expire | 56 not before |
  * 64 body size | 72 envelope len | 76 prefix len | 80 len of what stands for
@@ -218,7 +218,7 @@ add_to_len(uint64_t *len, struct span s)
 static int
 envelope_len(const struct spool_envelope *e, uint64_t *ret_len)
 {
-	uint64_t len = 2 * STRING_COUNT;
+	uint64_t len = UINT64_C(2) * STRING_COUNT;
 
 	if (e->rcpt_count == 0 || e->rcpt_count > FORMAT_RCPT_MAX)
 		return ERR_LIMIT;
@@ -443,7 +443,7 @@ message_piece_crc(struct span piece_crcs, uint32_t i)
 	return get_u32(bytes_of(piece_crcs) + 4 * (size_t)i);
 }
 
-/* ---- outcomes ------------------------------------------------------------- *
+/* ---- outcomes ----------------------------------------------------------- *
  * both: 0 mno | 8 first recipient | 10 recipients | 12 code
  * DONE: 14 kind     DEFER: 14 attempts | 15 warned | 16 due */
 
@@ -492,7 +492,7 @@ outcome_decode(
 	return ret_outcome->rcpt_count > 0;
 }
 
-/* ---- order ---------------------------------------------------------------- *
+/* ---- order -------------------------------------------------------------- *
  * 0 kind | 4 tenant | 8 stream | 12 since | 20 domain, reason as strings */
 
 enum { ORDER_FIXED = 20 };

@@ -134,7 +134,7 @@ struct message_body {
 
 /* Appends the fixed part, the envelope and the prefix, and piece_crcs if the
  * body is in a file; an inline body is to follow. ERR_LIMIT when a string or
- * the number of recipients is too large for the format; *b is then as before. */
+ * the number of recipients is too large for the format: *b is as before. */
 MUST_CHECK int message_encode(const struct spool_envelope *e,
     const struct message_body *body, struct buf *b);
 /* Spans look into payload. rcpts stays NULL. */

@@ -189,7 +189,7 @@ index_all(struct index *index, size_t *ret_count)
 		if (shard->count > 0)
 			all =
 			    mem_resize(all, count + shard->count, sizeof *all);
-		for (size_t k = 0; k < shard->size; k++) {
+		for (size_t k = 0; all && k < shard->size; k++) {
 			if (shard->table[k].mno != 0)
 				all[count++] = shard->table[k];
 		}

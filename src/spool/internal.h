@@ -29,7 +29,7 @@
 #define BATCH_BYTES_MAX (4u << 20)
 #define BATCH_PIECES_MAX 1000
 
-/* ---- io.c ----------------------------------------------------------------- */
+/* ---- io.c -------------------------------------------------------------- */
 
 /* Writes everything, however short the calls; consumes iov. */
 MUST_CHECK int io_write(const struct spool_io *io, int file, struct iovec *iov,
@@ -41,7 +41,7 @@ MUST_CHECK int64_t io_read(
 int io_put(const struct spool_io *io, const char *path, int flags,
     struct span content);
 
-/* ---- segment.c ------------------------------------------------------------ */
+/* ---- segment.c --------------------------------------------------------- */
 
 struct slot;
 
@@ -50,6 +50,7 @@ struct segment {
 	int32_t epoch; /* low 16 bits of the writer's; -1: unknown */
 	bool is_whole; /* prewritten to full size: worth using again */
 	bool is_active; /* the committer writes here */
+	bool is_damaged; /* kept for people when it is dead */
 	int file; /* -1: closed for now */
 	uint64_t end; /* of what counts; grows while active */
 	uint64_t attested; /* recovery: below this all was durable */
@@ -101,6 +102,7 @@ bool segment_is_scarce(struct spool *spool);
 void segment_advance(struct spool *spool, uint64_t end);
 /* The active segment ends here; the next batch goes to another. */
 void segment_seal(struct spool *spool);
+void segment_mark_damaged(struct spool *spool, struct segment *segment);
 /* A message has no live recipient any more. */
 void segment_bury(struct spool *spool, const struct slot *slot);
 /* Frees what is dead at the front of the log. */
@@ -109,7 +111,7 @@ void segment_recycle(struct spool *spool);
 MUST_CHECK int segment_prepare(struct spool *spool);
 void segments_free(struct spool *spool);
 
-/* ---- index.c --------------------------------------------------------------- */
+/* ---- index.c ----------------------------------------------------------- */
 
 /* Where a message is. 24 bytes; the table is at most 7/8 full and doubles, so
  * a message costs 28 to 55 bytes. */
@@ -148,7 +150,7 @@ bool index_mark_damaged(struct index *index, uint64_t mno);
 /* All slots in the order of the log; mem_free them. */
 struct slot *index_all(struct index *index, size_t *ret_count);
 
-/* ---- scan.c ----------------------------------------------------------------- */
+/* ---- scan.c ------------------------------------------------------------ */
 
 enum found { FOUND_RECORD, FOUND_DAMAGE, FOUND_END };
 
@@ -167,6 +169,7 @@ struct scan {
 	uint32_t segment, seal;
 	int32_t epoch; /* -1: that of the first record */
 	uint64_t at, end, attested;
+	bool is_strict; /* what cannot be read is an error, not damage */
 	uint32_t wanted; /* payloads to read and check: 1 << type */
 	uint64_t batch_end;
 	uint8_t *window;
@@ -192,7 +195,7 @@ MUST_CHECK int scan_tail(
 /* End of the last whole transaction, at least `attested`. */
 MUST_CHECK int scan_find_end(struct scan *scan, uint64_t *ret_end);
 
-/* ---- orders.c ---------------------------------------------------------------- */
+/* ---- orders.c ---------------------------------------------------------- */
 
 struct standing {
 	struct standing *next;
@@ -202,7 +205,7 @@ struct standing {
 void standing_apply(struct standing **list, const struct spool_order *order);
 void standing_free(struct standing **list);
 
-/* ---- txn.c -------------------------------------------------------------------- */
+/* ---- txn.c ------------------------------------------------------------- */
 
 struct spool_txn {
 	struct spool_txn *next;
@@ -238,7 +241,7 @@ void txn_each(const struct spool_txn *txn, record_fn *fn, void *arg);
 /* A transaction with every standing order. NULL: there is none. */
 struct spool_txn *txn_of_orders(struct spool *spool);
 
-/* ---- commit.c ------------------------------------------------------------------ */
+/* ---- commit.c ---------------------------------------------------------- */
 
 enum sleep { SLEEP_AWAKE, SLEEP_DOZING /* lazy work waits */, SLEEP_DEEP };
 
@@ -262,14 +265,14 @@ void commit_push(struct spool *spool, struct spool_txn *txn);
 void commit_outcome(struct spool *spool, const struct spool_outcome *outcome);
 void *commit_thread(void *spool);
 
-/* ---- keeper.c ------------------------------------------------------------------- */
+/* ---- keeper.c ---------------------------------------------------------- */
 
 void *keeper_thread(void *spool);
 void *stager_thread(void *spool);
 void stage_push(struct spool *spool, struct spool_txn *txn);
 void keeper_measure_space(struct spool *spool);
 
-/* ---- draft.c ---------------------------------------------------------------------- */
+/* ---- draft.c ----------------------------------------------------------- */
 
 struct draft_chunk {
 	struct draft_chunk *next;
@@ -296,7 +299,7 @@ MUST_CHECK int draft_settle(struct spool_draft *draft);
 /* Frees the memory; the file stays. */
 void draft_keep(struct spool_draft **draft);
 
-/* ---- recover.c --------------------------------------------------------------------- */
+/* ---- recover.c --------------------------------------------------------- */
 
 /* Recipients of a message of which not all are alike; until spool_recover. */
 struct rcpt_state {
@@ -309,10 +312,10 @@ int manifest_write(struct spool *spool, bool is_clean);
 MUST_CHECK int recover_scan(struct spool *spool, struct failure *ret_failure);
 void recover_free(struct spool *spool);
 /* Sets bytes of a segment aside and counts them. */
-void quarantine(struct spool *spool, const struct segment *segment,
-    uint64_t offset, uint64_t len, const char *problem);
+void quarantine(struct spool *spool, struct segment *segment, uint64_t offset,
+    uint64_t len, const char *problem);
 
-/* ---- message.c ----------------------------------------------------------------------- */
+/* ---- message.c --------------------------------------------------------- */
 
 /* A MSG record in memory. */
 struct stored {
@@ -329,7 +332,7 @@ MUST_CHECK int stored_load(struct spool *spool, const struct segment *segment,
     const struct slot *slot, bool whole, struct stored *ret_stored);
 void stored_done(struct stored *stored);
 
-/* ---- verify.c ---------------------------------------------------------------------------- */
+/* ---- verify.c ---------------------------------------------------------- */
 
 /* Recovery that changes nothing and tells of problems. */
 struct verification {
@@ -343,7 +346,7 @@ void verify_problem(struct verification *v, const char *file, uint64_t offset,
 MUST_CHECK int verify_with(
     const struct spool_options *options, struct verification *v);
 
-/* ---- spool.c ------------------------------------------------------------------------ */
+/* ---- spool.c ----------------------------------------------------------- */
 
 struct spool {
 	const struct spool_io *io;
@@ -385,6 +388,8 @@ struct spool {
 	pthread_mutex_t event_lock;
 	pthread_cond_t event_news;
 	uint64_t event_wakes;
+	uint64_t unreadable_lsn; /* where a reader failed, … */
+	unsigned unreadable_count; /* … so often in a row */
 	atomic_uint event_waiters;
 
 	pthread_t committer, keeper, stager;

@@ -126,7 +126,7 @@ keeper_thread(void *arg)
 	return NULL;
 }
 
-/* ---- the stager --------------------------------------------------------------------- */
+/* ---- the stager -------------------------------------------------------- */
 
 void
 stage_push(struct spool *spool, struct spool_txn *txn)

@@ -13,7 +13,7 @@
 
 #define FIRST_READ 4096u /* most envelopes fit */
 
-/* ---- the record ------------------------------------------------------------------------ */
+/* ---- the record -------------------------------------------------------- */
 
 void
 stored_done(struct stored *stored)
@@ -103,7 +103,7 @@ stored_load(struct spool *spool, const struct segment *segment,
 	return result;
 }
 
-/* ---- the handle ------------------------------------------------------------------------- */
+/* ---- the handle -------------------------------------------------------- */
 
 struct spool_message {
 	struct spool *spool;

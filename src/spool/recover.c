@@ -42,10 +42,10 @@ struct recovery {
 	int version_error;
 };
 
-/* ---- damage ------------------------------------------------------------------------- */
+/* ---- damage ------------------------------------------------------------ */
 
 void
-quarantine(struct spool *spool, const struct segment *segment, uint64_t offset,
+quarantine(struct spool *spool, struct segment *segment, uint64_t offset,
     uint64_t len, const char *problem)
 {
 	if (spool->verification) {
@@ -54,6 +54,7 @@ quarantine(struct spool *spool, const struct segment *segment, uint64_t offset,
 		verify_problem(spool->verification, file, offset, problem);
 		return;
 	}
+	segment_mark_damaged(spool, segment);
 	uint64_t before = atomic_fetch_add(&spool->quarantined, 1);
 	size_t size = len > QUARANTINE_BYTES ? QUARANTINE_BYTES : (size_t)len;
 
@@ -70,7 +71,7 @@ quarantine(struct spool *spool, const struct segment *segment, uint64_t offset,
 		    spool->io, path, O_EXCL, span_from(bytes, (size_t)n));
 }
 
-/* ---- 1. list ---------------------------------------------------------------------------- */
+/* ---- 1. list ----------------------------------------------------------- */
 
 static bool
 parse_hex(const char *s, size_t digits, uint64_t *ret_value)
@@ -161,7 +162,7 @@ check_pool(struct spool *spool)
 	all->pool_count = kept;
 }
 
-/* ---- 2. identity -------------------------------------------------------------------------- */
+/* ---- 2. identity ------------------------------------------------------- */
 
 static int
 read_superblock(struct recovery *r, const char *path, enum superblock_kind kind,
@@ -258,7 +259,7 @@ read_identity(struct recovery *r)
 	return 0;
 }
 
-/* ---- 3. where the log ends ------------------------------------------------------------------ */
+/* ---- 3. where the log ends --------------------------------------------- */
 
 /* What is known from outside of a segment's end. */
 static uint64_t
@@ -314,7 +315,7 @@ find_end(struct recovery *r, struct scan *scan, uint64_t size,
 	return 0;
 }
 
-/* ---- 4. apply -------------------------------------------------------------------------------- */
+/* ---- 4. apply ---------------------------------------------------------- */
 
 static struct rcpt_state *
 state_of(struct spool *spool, uint64_t mno, uint32_t rcpt_count)
@@ -541,7 +542,7 @@ sync_last(struct recovery *r)
 	return result;
 }
 
-/* ---- 5. body files ------------------------------------------------------------------------------ */
+/* ---- 5. body files ----------------------------------------------------- */
 
 struct bodies {
 	struct spool *spool;
@@ -610,7 +611,7 @@ check_bodies(struct spool *spool)
 	return result;
 }
 
-/* ---- all of it -------------------------------------------------------------------------------------- */
+/* ---- all of it --------------------------------------------------------- */
 
 static int
 load_all(struct recovery *r)
@@ -672,7 +673,7 @@ recover_free(struct spool *spool)
 		map_free(&spool->rcpt_states, mem_free);
 }
 
-/* ---- telling ------------------------------------------------------------------------------------------- */
+/* ---- telling ----------------------------------------------------------- */
 
 /* Envelope only: its sum was checked in the scan. */
 static int

@@ -40,31 +40,42 @@ load_by_page(struct scan *scan, uint64_t offset, size_t len)
 		int64_t n = io_read(
 		    scan->io, scan->file, scan->window + i, part, offset + i);
 
-		if (n < 0 && offset + i >= scan->attested)
+		if (n < 0 && (scan->is_strict || offset + i >= scan->attested))
 			return (int)n;
 	}
 	return 0;
 }
 
+/* A reader that follows the log asks for a little at a time: no more is read
+ * than may be wanted. */
+static size_t
+window_wanted(const struct scan *scan, uint64_t offset, size_t len)
+{
+	uint64_t rest = scan->end > offset ? scan->end - offset : 0;
+
+	if (rest > WINDOW_SIZE)
+		rest = WINDOW_SIZE;
+	return len > rest ? len : (size_t)rest;
+}
+
 static int
 load(struct scan *scan, uint64_t offset, size_t len)
 {
-	if (scan->window_size < len || !scan->window) {
-		size_t size = len > WINDOW_SIZE ? len : WINDOW_SIZE;
+	size_t size = window_wanted(scan, offset, len);
 
+	if (scan->window_size < size) {
 		mem_free(scan->window);
 		scan->window = mem_alloc(size);
 		scan->window_size = size;
 	}
 	scan->window_len = 0;
-	int64_t n = io_read(
-	    scan->io, scan->file, scan->window, scan->window_size, offset);
+	int64_t n = io_read(scan->io, scan->file, scan->window, size, offset);
 	if (n < 0)
-		TRY(load_by_page(scan, offset, scan->window_size));
+		TRY(load_by_page(scan, offset, size));
 	else
-		memset(scan->window + n, 0, scan->window_size - (size_t)n);
+		memset(scan->window + n, 0, size - (size_t)n);
 	scan->window_at = offset;
-	scan->window_len = scan->window_size;
+	scan->window_len = size;
 	return 0;
 }
 

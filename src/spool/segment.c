@@ -40,7 +40,7 @@ unlock(struct spool *spool)
 	(void)pthread_mutex_unlock(&spool->segments.lock);
 }
 
-/* ---- the table -------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------- */
 
 struct segment *
 segment_add(struct spool *spool, uint32_t number)
@@ -195,6 +195,14 @@ segment_advance(struct spool *spool, uint64_t end)
 }
 
 void
+segment_mark_damaged(struct spool *spool, struct segment *segment)
+{
+	lock(spool);
+	segment->is_damaged = true;
+	unlock(spool);
+}
+
+void
 segment_bury(struct spool *spool, const struct slot *slot)
 {
 	struct segments *all = &spool->segments;
@@ -235,7 +243,7 @@ segments_free(struct spool *spool)
 	(void)pthread_cond_destroy(&all->chores);
 }
 
-/* ---- the pool of prepared files ---------------------------------------------- */
+/* ---- the pool of prepared files ---------------------------------------- */
 
 static void
 pool_add(struct spool *spool, char *path_take)
@@ -291,36 +299,46 @@ segment_is_scarce(struct spool *spool)
 	return is_scarce;
 }
 
+/* At most PREPARE_WRITE bytes of zeros; how many is in *ret_len. */
+static int
+write_some_zeros(const struct spool_io *io, int file, uint64_t at,
+    uint64_t size, uint64_t *ret_len)
+{
+	static const char zeros[ZEROS];
+	struct iovec iov[PREPARE_WRITE / ZEROS] = { 0 };
+	const char *from = zeros;
+	uint64_t len = 0;
+	size_t count = 0;
+
+	for (; count < PREPARE_WRITE / ZEROS && at + len < size; count++) {
+		uint64_t rest = size - at - len;
+
+		memcpy(&iov[count].iov_base, &from, sizeof from);
+		iov[count].iov_len = rest < ZEROS ? rest : ZEROS;
+		len += iov[count].iov_len;
+	}
+	TRY(io_write(io, file, iov, count, at));
+	*ret_len = len;
+	return 0;
+}
+
 static int
 write_zeros(struct spool *spool, int file, uint64_t size)
 {
-	static const char zeros[ZEROS];
-	struct iovec iov[PREPARE_WRITE / ZEROS];
+	const struct spool_io *io = spool->io;
+	uint64_t len;
 
-	for (uint64_t at = 0; at < size;) {
-		size_t count = 0;
-
-		for (; count < PREPARE_WRITE / ZEROS && at < size; count++) {
-			uint64_t part = size - at < ZEROS ? size - at : ZEROS;
-			const char *from = zeros;
-
-			memcpy(&iov[count].iov_base, &from, sizeof from);
-			iov[count].iov_len = part;
-			at += part;
-		}
-		uint64_t len = 0;
-		for (size_t i = 0; i < count; i++)
-			len += iov[i].iov_len;
-		TRY(io_write(spool->io, file, iov, count, at - len));
-		if (at % PREPARE_SYNC == 0)
-			TRY(spool->io->datasync(spool->io->owner, file));
+	for (uint64_t at = 0; at < size; at += len) {
+		TRY(write_some_zeros(io, file, at, size, &len));
+		if ((at + len) % PREPARE_SYNC == 0)
+			TRY(io->datasync(io->owner, file));
 		lock(spool);
 		bool is_closing = spool->segments.is_closing;
 		unlock(spool);
 		if (is_closing)
 			return -ECANCELED;
 	}
-	return spool->io->datasync(spool->io->owner, file);
+	return io->datasync(io->owner, file);
 }
 
 int
@@ -347,7 +365,7 @@ segment_prepare(struct spool *spool)
 	return result;
 }
 
-/* ---- a new active segment ------------------------------------------------------ */
+/* ---- a new active segment ---------------------------------------------- */
 
 void
 segment_seal(struct spool *spool)
@@ -419,7 +437,7 @@ segment_rotate(struct spool *spool)
 	return 0;
 }
 
-/* ---- recycling -------------------------------------------------------------------- */
+/* ---- recycling --------------------------------------------------------- */
 
 /* The oldest segment, taken out of the table, if nothing needs it. Only the
  * oldest: outcomes must outlive the messages they tell of. Standing orders
@@ -450,6 +468,34 @@ take_dead(struct spool *spool)
 	return segment;
 }
 
+/* What could not be read may be readable another day. */
+static int
+set_aside(struct spool *spool, const char *path, uint32_t number)
+{
+	const struct spool_io *io = spool->io;
+	char *AUTO_FREE aside = mem_printf("%s/quarantine", spool->directory);
+	char *AUTO_FREE to = mem_printf("%s/%016" PRIx32 ".seg", aside, number);
+
+	TRY(io->rename(io->owner, path, to));
+	return io->sync_directory(io->owner, aside);
+}
+
+static int
+reuse(struct spool *spool, const char *path)
+{
+	char *to = pool_path(spool);
+	int result = spool->io->rename(spool->io->owner, path, to);
+
+	if (result == 0)
+		result = spool->io->sync_directory(
+		    spool->io->owner, spool->directory);
+	if (result < 0)
+		mem_free(to);
+	else
+		pool_add(spool, to);
+	return result;
+}
+
 /* The name must be gone for good before the next segment goes: a message must
  * not come back without the outcomes that were behind it. */
 static int
@@ -461,20 +507,13 @@ retire(struct spool *spool, const struct segment *segment)
 	lock(spool);
 	bool is_needed = spool->segments.pool_count < POOL_MAX;
 	unlock(spool);
-	if (!segment->is_whole || !is_needed) {
+	if (segment->is_whole && is_needed && !segment->is_damaged)
+		return reuse(spool, path);
+	if (segment->is_damaged)
+		TRY(set_aside(spool, path, segment->number));
+	else
 		TRY(io->unlink(io->owner, path));
-		return io->sync_directory(io->owner, spool->directory);
-	}
-	char *to = pool_path(spool);
-	int result = io->rename(io->owner, path, to);
-	if (result == 0)
-		result = io->sync_directory(io->owner, spool->directory);
-	if (result < 0) {
-		mem_free(to);
-		return result;
-	}
-	pool_add(spool, to);
-	return 0;
+	return io->sync_directory(io->owner, spool->directory);
 }
 
 void

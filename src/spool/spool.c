@@ -25,7 +25,7 @@
 /* Beyond a batch's pieces: one transaction that has more by itself. */
 #define IOV_COUNT (BATCH_PIECES_MAX + 16 + JUMBO_SIZE_MAX / FORMAT_PIECE + 16)
 
-/* ---- waiting ----------------------------------------------------------------------- */
+/* ---- waiting ----------------------------------------------------------- */
 
 void
 cond_init_monotonic(pthread_cond_t *cond)
@@ -53,7 +53,7 @@ cond_wait_until(
 		(void)pthread_cond_timedwait(cond, lock, &ts);
 }
 
-/* ---- small questions ------------------------------------------------------------------ */
+/* ---- small questions --------------------------------------------------- */
 
 uint64_t
 spool_next_mno(struct spool *spool)
@@ -131,7 +131,7 @@ spool_superblock(const struct spool *spool, enum superblock_kind kind)
 	};
 }
 
-/* ---- opening ------------------------------------------------------------------------------ */
+/* ---- opening ----------------------------------------------------------- */
 
 static struct spool_options
 fill_options(const struct spool_options *given)

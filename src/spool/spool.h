@@ -119,7 +119,7 @@ struct spool_envelope {
 	uint64_t body_size; /* octets, without prefix; set by the spool */
 };
 
-/* ---- transactions ------------------------------------------------------- */
+/* ---- transactions ------------------------------------------------------ */
 
 enum spool_outcome_kind {
 	SPOOL_DELIVERED,
@@ -142,7 +142,9 @@ struct spool_outcome {
 	int64_t due_us; /* wall; SPOOL_DEFERRED only */
 };
 
-/* An operator's standing order on queues: survives restarts until released. */
+/* An operator's standing order on queues: survives restarts until released. A
+ * release that covers a hold ends it; a narrower one makes an exception and
+ * stands beside it. spool_recover tells them in the order to apply. */
 struct spool_order {
 	enum { SPOOL_ORDER_HOLD, SPOOL_ORDER_RELEASE } kind;
 
@@ -170,12 +172,13 @@ typedef void spool_done_fn(void *arg, int result);
 
 /* Submits and frees. `done` may be NULL: then the transaction waits for
  * company (lazy_sync_us) and its failure stops the spool (SPOOL_FAILED).
- * Never blocks. Transactions of one thread keep their order. */
+ * Never blocks. Transactions of one thread keep their order, except that one
+ * whose body has a file goes when that is synced. */
 void spool_txn_submit(struct spool_txn **txn, spool_done_fn *done, void *arg);
 /* The same, but waits. Not for reactor threads. */
 MUST_CHECK int spool_txn_commit(struct spool_txn **txn);
 
-/* ---- messages on their way out ------------------------------------------ */
+/* ---- messages on their way out ----------------------------------------- */
 
 /* A counted handle on a stored message: its bytes stay while it is held. */
 struct spool_message;
@@ -195,7 +198,7 @@ MUST_CHECK int spool_message_read(
 uint64_t spool_message_size(
     const struct spool_message *message); /* prefix + body */
 
-/* ---- after a restart ----------------------------------------------------- */
+/* ---- after a restart --------------------------------------------------- */
 
 struct spool_live_rcpt {
 	bool done;
@@ -213,14 +216,15 @@ typedef void spool_order_fn(void *arg, const struct spool_order *order);
 MUST_CHECK int spool_recover(struct spool *spool, spool_live_fn *on_message,
     spool_order_fn *on_order, void *arg);
 
-/* ---- events: projections follow the log ---------------------------------- */
+/* ---- events: projections follow the log -------------------------------- */
 
 typedef int spool_event_fn(void *arg, struct span lines);
 
 /* Calls fn for the event records from position *lsn on that are durable, at
- * most about 1 MiB of them, and moves *lsn behind the last one taken. Stops
- * early when fn returns a negative code, and returns it. Start with 0 for the
- * oldest there is. 1: there was something; 0: nothing new. */
+ * most about 1 MiB of them, and moves *lsn behind what was looked at. Stops
+ * early when fn returns a negative code, and returns it: the record refused
+ * comes again. Start with 0 for the oldest there is. 1: there was something;
+ * 0: nothing new. */
 MUST_CHECK int spool_events_read(
     struct spool *spool, uint64_t *lsn, spool_event_fn *fn, void *arg);
 /* Waits until there may be news after `lsn`, or timeout. */
@@ -231,7 +235,7 @@ void spool_events_wake(struct spool *spool);
  * the first call nothing is recycled. */
 void spool_events_exported(struct spool *spool, uint64_t lsn);
 
-/* ---- looking ------------------------------------------------------------- */
+/* ---- looking ----------------------------------------------------------- */
 
 struct spool_stats {
 	uint64_t messages; /* with a live recipient */

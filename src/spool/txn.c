@@ -61,7 +61,7 @@ txn_finish(struct spool_txn *txn, int result)
 	release(txn);
 }
 
-/* ---- the message --------------------------------------------------------------- */
+/* ---- the message ------------------------------------------------------- */
 
 static uint32_t
 message_crc(const struct spool_txn *txn)
@@ -120,7 +120,7 @@ spool_txn_message(struct spool_txn *txn, const struct spool_envelope *envelope,
 		txn->error = result;
 }
 
-/* ---- other records --------------------------------------------------------------- */
+/* ---- other records ----------------------------------------------------- */
 
 static void
 close_record(struct spool_txn *txn)
@@ -196,7 +196,7 @@ txn_of_orders(struct spool *spool)
 	return txn;
 }
 
-/* ---- to the committer --------------------------------------------------------------- */
+/* ---- to the committer -------------------------------------------------- */
 
 /* The record at this place in rest; its size with the fill. */
 static uint64_t

@@ -77,7 +77,7 @@ draw(struct simdisk *d, uint64_t below)
 	return (d->random >> 11) % below;
 }
 
-/* ---- names ----------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------- */
 
 static void
 set_path(char path[static PATH_SIZE], const char *from)
@@ -142,7 +142,7 @@ record_change(struct simdisk *d, enum change_kind kind, const char *from,
 	apply_change(&d->now, c);
 }
 
-/* ---- bytes ----------------------------------------------------------------------- */
+/* ---- bytes ------------------------------------------------------------- */
 
 static void
 put(uint8_t **bytes, size_t *size, uint64_t offset, const uint8_t *from,
@@ -217,7 +217,7 @@ used_bytes(const struct simdisk *d)
 	return used;
 }
 
-/* ---- faults ------------------------------------------------------------------------ */
+/* ---- faults ------------------------------------------------------------ */
 
 /* Counts a call that changes something. Negative: the power is gone. 1: it
  * goes with this very call. */
@@ -264,7 +264,7 @@ leave(struct simdisk *d, int64_t result)
 	return result;
 }
 
-/* ---- the calls ------------------------------------------------------------------------ */
+/* ---- the calls --------------------------------------------------------- */
 
 static int
 free_handle(struct simdisk *d)
@@ -557,7 +557,7 @@ sim_lock(void *owner, const char *path)
 	return (int)leave(d, HANDLES);
 }
 
-/* ---- the hand of fate -------------------------------------------------------------------- */
+/* ---- the hand of fate -------------------------------------------------- */
 
 struct simdisk *
 simdisk_new(uint64_t seed)

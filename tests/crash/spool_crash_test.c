@@ -107,7 +107,7 @@ draw(struct world *w, uint64_t below)
 	return (w->random >> 11) % below;
 }
 
-/* ---- the model ----------------------------------------------------------------------- */
+/* ---- the model --------------------------------------------------------- */
 
 static struct mail *
 find_mail(struct world *w, uint64_t mno)
@@ -161,7 +161,7 @@ model_apply(struct world *w, const struct txn *txn)
 	}
 }
 
-/* ---- submitting ------------------------------------------------------------------------ */
+/* ---- submitting -------------------------------------------------------- */
 
 static void
 fill_body(uint64_t mno, uint32_t size, char *ret_body)
@@ -340,7 +340,7 @@ settle(struct world *w, uint32_t first)
 	}
 }
 
-/* ---- events ---------------------------------------------------------------------------- */
+/* ---- events ------------------------------------------------------------ */
 
 static int
 on_export(void *arg, struct span lines)
@@ -385,7 +385,7 @@ on_event(void *arg, struct span lines)
 	return 0;
 }
 
-/* ---- after a restart ---------------------------------------------------------------------- */
+/* ---- after a restart --------------------------------------------------- */
 
 static void
 check_body(struct world *w, const struct mail *mail)
@@ -565,7 +565,7 @@ restart(struct world *w)
 	w->may_revive = false;
 }
 
-/* ---- scripts ------------------------------------------------------------------------------- */
+/* ---- scripts ----------------------------------------------------------- */
 
 static void
 begin(struct world *w, uint64_t seed)

@@ -3,7 +3,9 @@
 #include "base/time.h"
 #include "fixture.h"
 #include "os/clock.h"
+#include "simdisk.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -176,6 +178,43 @@ test_recycled_segments_are_skipped(void **state)
 	assert_in_range(lines.calls, 1, 6);
 }
 
+/* What cannot be read now is not skipped; what never can, in the end is. */
+static void
+test_unreadable_pages(void **state)
+{
+	struct simdisk *disk = simdisk_new(1);
+	struct fixture f = { .options = { .directory = "/spool",
+				 .io = simdisk_io(disk) } };
+	struct lines lines = { 0 };
+	uint64_t lsn = 0;
+	int result = 0;
+
+	(void)state;
+	fixture_open(&f);
+	for (unsigned i = 0; i < 3; i++)
+		commit_event(f.spool, i, 20);
+	/* The whole at once, then its first page. */
+	simdisk_fail(disk, SIMDISK_READ, ".seg", 0, 2, -EIO);
+	assert_int_equal(
+	    -EIO, spool_events_read(f.spool, &lsn, on_lines, &lines));
+	assert_int_equal(1, spool_events_read(f.spool, &lsn, on_lines, &lines));
+	assert_int_equal(3, lines.next);
+	commit_event(f.spool, 3, 20);
+	simdisk_fail(disk, SIMDISK_READ, ".seg", 0, 100000, -EIO);
+	for (int i = 0; i < 100; i++) {
+		result = spool_events_read(f.spool, &lsn, on_lines, &lines);
+		assert_int_equal(-EIO, result);
+	}
+	assert_int_equal(0, spool_events_read(f.spool, &lsn, on_lines, &lines));
+	simdisk_fail(disk, SIMDISK_READ, ".seg", 0, 0, 0);
+	commit_event(f.spool, 4, 20);
+	lines.next = 4;
+	assert_int_equal(1, spool_events_read(f.spool, &lsn, on_lines, &lines));
+	assert_int_equal(5, lines.next);
+	spool_close(&f.spool);
+	simdisk_free(&disk);
+}
+
 static void *
 commit_later(void *arg)
 {
@@ -227,6 +266,7 @@ main(void)
 		TEST(test_at_most_about_a_mebibyte),
 		TEST(test_stops_when_told),
 		TEST(test_recycled_segments_are_skipped),
+		TEST(test_unreadable_pages),
 		TEST(test_waiting),
 	};
 

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -214,6 +215,34 @@ test_damage_before_the_tail_of_a_crashed_spool(void **state)
 	destroy(&rig);
 }
 
+/* A dead segment with damage is not used again: it may have what nobody else
+ * has. */
+static void
+test_damaged_segment_is_kept(void **state)
+{
+	struct rig rig = { 0 };
+	struct spool_stats stats;
+
+	(void)state;
+	build(&rig, true);
+	rig.bytes[3 * FORMAT_PAGE + 300] ^= 1;
+	simdisk_put(rig.disk, SEGMENT, rig.bytes, rig.size);
+	fixture_open(&rig.f);
+	fixture_recover(rig.f.spool, &told);
+	for (size_t i = 0; i < told.count; i++)
+		fixture_done(rig.f.spool, told.mnos[i], 0, 2);
+	spool_stats(rig.f.spool, &stats);
+	spool_events_exported(rig.f.spool, stats.durable_lsn);
+	for (int i = 0; i < 5000 && stats.segments > 1; i++) {
+		usleep(1000);
+		spool_stats(rig.f.spool, &stats);
+	}
+	assert_int_equal(1, stats.segments);
+	assert_int_equal(
+	    1, simdisk_count(rig.disk, "/quarantine/0000000000000001.seg"));
+	destroy(&rig);
+}
+
 static void
 test_lost_page_loses_no_other(void **state)
 {
@@ -330,6 +359,7 @@ main(void)
 		cmocka_unit_test(test_flipped_bits_are_set_aside),
 		cmocka_unit_test(
 		    test_damage_before_the_tail_of_a_crashed_spool),
+		cmocka_unit_test(test_damaged_segment_is_kept),
 		cmocka_unit_test(test_lost_page_loses_no_other),
 		cmocka_unit_test(test_unreadable_pages_lose_no_other),
 		cmocka_unit_test(test_unreadable_tail_is_an_error),
