@@ -89,8 +89,10 @@ find_route(struct call *call)
 	for (size_t i = 0; i < ROUTE_COUNT; i++) {
 		if (!path_matches(routes[i].pattern, r->path, call))
 			continue;
-		if (strcmp(routes[i].method, r->method) == 0)
+		if (strcmp(routes[i].method, r->method) == 0) {
+			allow[0] = '\0';
 			return &routes[i];
+		}
 		used += (size_t)snprintf(allow + used, room - used, "%s%s",
 		    used > 0 ? ", " : "", routes[i].method);
 		BUG_UNLESS(used < room);

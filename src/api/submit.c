@@ -304,7 +304,6 @@ hand_over(struct call *call, struct submission *sub)
 		.origin = INTAKE_SENDMAIL,
 		.protocol = SPAN("local"),
 		.user = span_of(call->request->user),
-		.trace_user = true,
 	};
 	struct reply reply;
 	struct intake_message *m =

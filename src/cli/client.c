@@ -321,6 +321,10 @@ ask_by_http(struct client *c, const struct question *q,
 	buf_done(&url);
 	if (code != CURLE_OK && !t.ended) {
 		buf_done(&t.answer.body);
+		if (status == 200 && q->on_piece != NULL)
+			return failure_set(f, ERR_CLOSED,
+			    "the service at %s stopped while it answered",
+			    c->socket);
 		return failure_set(f, ERR_CLOSED,
 		    "the service at %s did not answer: %s", c->socket,
 		    error[0] != '\0' ? error : curl_easy_strerror(code));

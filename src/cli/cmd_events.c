@@ -11,6 +11,17 @@ append_field(struct buf *out, const char *before, const char *text)
 	append_plain(out, span_of(text));
 }
 
+/* The reply of a peer has its codes in it; a sentence of our own has not. */
+static void
+append_reply(struct buf *out, const json_t *event)
+{
+	const char *reply = text_at(event, "reply");
+
+	if (reply[0] < '2' || reply[0] > '5')
+		append_field(out, "  ", text_at(event, "enhanced"));
+	append_field(out, "  ", reply);
+}
+
 void
 event_line(const json_t *event, struct buf *out)
 {
@@ -23,10 +34,7 @@ event_line(const json_t *event, struct buf *out)
 	buf_append_str(out, "  ");
 	append_plain(out, span_of(sender[0] != '\0' ? sender : "<>"));
 	append_field(out, " -> ", text_at(event, "recipient"));
-	if (number_at(event, "code") > 0)
-		buf_printf(out, "  %lld", number_at(event, "code"));
-	append_field(out, " ", text_at(event, "enhanced"));
-	append_field(out, "  ", text_at(event, "reply"));
+	append_reply(out, event);
 	append_field(out, "  at ", text_at(event, "peer_host"));
 	if (text_at(event, "next_attempt")[0] != '\0')
 		buf_printf(out, "  next %s",

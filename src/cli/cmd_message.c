@@ -46,17 +46,11 @@ print_recipients(const json_t *root)
 
 	json_array_foreach(json_object_get(root, "recipients"), i, r)
 	{
-		AUTO_FREE char *reply =
-		    number_at(r, "code") > 0
-			? mem_printf("%lld %s %s", number_at(r, "code"),
-			      text_at(r, "enhanced"), text_at(r, "reply"))
-			: mem_strdup(text_at(r, "reply"));
-
 		table_text(table, text_at(r, "recipient"));
 		table_text(table, text_at(r, "state"));
 		table_number(table, number_at(r, "attempt"));
 		table_text(table, when_next(text_at(r, "next_attempt"), when));
-		table_text(table, reply);
+		table_text(table, text_at(r, "reply"));
 	}
 	putchar('\n');
 	table_print(table);

@@ -156,6 +156,19 @@ help_command(const char *name, FILE *out)
 	}
 }
 
+/* A line for each of the commands that begin with a name. */
+static int
+list_subcommands(const char *name)
+{
+	fputs("usage:\n", stderr);
+	for (const struct command *c = commands; c->name != NULL; c++) {
+		if (strcmp(c->name, name) == 0)
+			fprintf(stderr, "  posthouse %s %-8s %-9s %s\n", name,
+			    c->sub, c->arguments, c->summary);
+	}
+	return 2;
+}
+
 void
 cli_help(const char *command)
 {
@@ -249,10 +262,8 @@ cli_run(int argc, char **argv)
 
 		return run(c, argc - skip, argv + skip);
 	}
-	if (is_known(argv[1])) {
-		help_command(argv[1], stderr);
-		return 2;
-	}
+	if (c == NULL && is_known(argv[1]))
+		return list_subcommands(argv[1]);
 	(void)complain(
 	    "there is no command `%s`; `posthouse help` lists them", argv[1]);
 	return 2;
