@@ -130,7 +130,9 @@ check_report(size_t number, const struct row *row)
 	buf_done(&text);
 }
 
-enum { F = REPORT_FAILED, D = REPORT_DELAYED, S = REPORT_DELIVERED };
+#define F REPORT_FAILED
+#define D REPORT_DELAYED
+#define S REPORT_DELIVERED
 
 #define NONE                                                                   \
 	{                                                                      \
