@@ -286,6 +286,8 @@ set_up(struct transfer *t, const char *socket, const char *url,
 	(void)curl_easy_setopt(curl, CURLOPT_PROXY, "");
 	(void)curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket);
 	(void)curl_easy_setopt(curl, CURLOPT_URL, url);
+	/* "x/../y" is a wrong name, not another one. */
+	(void)curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
 	(void)curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, q->method);
 	(void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
 	(void)curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
