@@ -90,5 +90,5 @@ message_append_header(const struct load *load, uint64_t n, struct buf *out)
 		room = BODY_LINE;
 	if (room < body.len)
 		body = span_skip(body, body.len - room);
-	return body.len && *body.ptr == '\n' ? span_skip(body, 1) : body;
+	return span_starts(body, SPAN("\n")) ? span_skip(body, 1) : body;
 }

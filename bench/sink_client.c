@@ -382,12 +382,11 @@ wanted_events(struct client *c)
 	unsigned events = LOOP_READ;
 
 	/* Whoever does not read replies is not read either. */
-	if (buf_size(&c->out))
+	if (buf_size(&c->out) ||
+	    (c->state == STATE_HANDSHAKE && stream_wants_write(c->stream)))
 		events = LOOP_WRITE;
 	else if (c->state == STATE_DELAYED)
 		events = 0;
-	else if (c->state == STATE_HANDSHAKE && stream_wants_write(c->stream))
-		events = LOOP_WRITE;
 	loop_watch_events(&c->watch, events);
 }
 
