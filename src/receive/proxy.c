@@ -24,9 +24,10 @@ parse_v1_line(struct span line, struct netaddr *ret_client)
 	struct netaddr source, destination;
 	uint64_t source_port, destination_port;
 
-	*ret_client = (struct netaddr){ .family = NETADDR_NONE };
-	if (span_eq(protocol, SPAN("UNKNOWN")))
+	if (span_eq(protocol, SPAN("UNKNOWN"))) {
+		*ret_client = (struct netaddr){ .family = NETADDR_NONE };
 		return 0;
+	}
 	if (!span_eq(protocol, SPAN("TCP4")) &&
 	    !span_eq(protocol, SPAN("TCP6")))
 		return ERR_SYNTAX;

@@ -32,7 +32,7 @@
 #define RATE_WINDOW_US US_PER_MIN
 /* Time for the last reply, and for what the client sends behind it. */
 #define CLOSING_US (10 * US_PER_S)
-#define LINGER_US (2 * US_PER_S)
+#define LINGER_US US_PER_S
 #define LINGER_BYTES_MAX (1024 * 1024)
 /* Reads in one turn: others want theirs, too. */
 #define READS_PER_TURN 4
