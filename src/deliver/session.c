@@ -282,7 +282,7 @@ is_speaking(const struct connection *c)
 	       c->state == CONNECTION_QUITTING;
 }
 
-/* True when something happened. */
+/* True when something happened: one RCPT after the other is the same step. */
 static bool
 take_events(struct connection *c)
 {
@@ -290,10 +290,12 @@ take_events(struct connection *c)
 	while (is_speaking(c)) {
 		struct smtp_client_event event;
 		enum smtp_client_step before = smtp_client_step(c->client);
+		size_t said = smtp_client_output(c->client).len;
 		struct span in =
 		    span_from(c->in + c->in_start, c->in_end - c->in_start);
 		c->in_start += smtp_client_feed(c->client, in, &event);
-		if (smtp_client_step(c->client) != before)
+		if (smtp_client_step(c->client) != before ||
+		    smtp_client_output(c->client).len != said)
 			c->moved = happened = true;
 		if (event.type == SMTP_CLIENT_NONE)
 			break;

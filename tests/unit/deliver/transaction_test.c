@@ -255,6 +255,27 @@ test_each_recipient_his_own(void **state)
 	end(&s);
 }
 
+/* One command at a time: a RCPT follows on the reply to the one before. */
+static void
+test_without_pipelining(void **state)
+{
+	static const struct peer_script serial = {
+		.hello = "250-peer.example\r\n250 8BITMIME",
+		.rcpt = { NULL, "550 5.1.1 never" },
+	};
+	struct stage_mail mail = simple;
+	struct story s;
+	(void)state;
+	mail.rcpts[1] = "b@y.example";
+	mail.rcpts[2] = "c@y.example";
+	begin(&s, &serial, 1, "");
+	(void)stage_submit(&s.stage, &mail);
+	stage_run_until(&s.stage, EVENT("delivered"), 2);
+	assert_int_equal(stage_count(&s.stage, EVENT("bounced")), 1);
+	assert_int_equal(peer_bodies(&s.peer), 1);
+	end(&s);
+}
+
 static void
 test_too_many_recipients(void **state)
 {
@@ -522,6 +543,7 @@ main(void)
 		cmocka_unit_test(test_permanent),
 		cmocka_unit_test(test_null_sender_gets_no_report),
 		cmocka_unit_test(test_each_recipient_his_own),
+		cmocka_unit_test(test_without_pipelining),
 		cmocka_unit_test(test_too_many_recipients),
 		cmocka_unit_test(test_batches),
 		cmocka_unit_test(test_silence_after_the_dot),
