@@ -2,6 +2,7 @@
 #include "base/bug.h"
 #include "base/mem.h"
 #include "main/internal.h"
+#include "os/file.h"
 #include "os/notify.h"
 #include "os/socket.h"
 
@@ -10,35 +11,56 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static int
+explain(const struct config_listener *l, int result, struct failure *f)
+{
+	char text[NETADDR_TEXT_SIZE];
+
+	return failure_set(f, result,
+	    "cannot listen on %s: %s; is another mail server running there, "
+	    "or the port below 1024 without root?",
+	    netaddr_format(&l->address, text), error_text(result));
+}
+
+/* A path can be bound once. Whoever can reach the path may connect, as with a
+ * port: what is taken there is for local domains only. */
+static int
+listen_on_path(const struct netaddr *address)
+{
+	int fd = socket_listen(address, 0);
+
+	TRY(fd);
+	if (chmod(address->path, 0666) == 0)
+		return fd;
+	int result = -errno;
+	close(fd);
+	return result;
+}
+
 /* One socket per reactor on the same address, so that the kernel spreads the
- * connections; a socket handed over by the service manager is shared. */
+ * connections; a socket handed over by the service manager, or one with a path,
+ * is shared. */
 static int
 bind_listener(struct engine *e, size_t listener, struct failure *f)
 {
 	const struct config_listener *l = &e->config->listeners[listener];
-	int given = notify_take_socket(&l->address);
-	char text[NETADDR_TEXT_SIZE];
+	bool once = l->service == CONFIG_HTTP;
+	int AUTO_CLOSE shared = notify_take_socket(&l->address);
 
-	for (uint32_t r = 0; r < e->reactor_count; r++) {
-		int fd;
+	if (shared < 0 && l->address.family == NETADDR_UNIX) {
+		shared = listen_on_path(&l->address);
+		if (shared < 0)
+			return explain(l, shared, f);
+	}
+	for (uint32_t r = 0; r < (once ? 1 : e->reactor_count); r++) {
+		int fd = shared >= 0 ? fcntl(shared, F_DUPFD_CLOEXEC, 3)
+				     : socket_listen(&l->address,
+					   once ? 0 : SOCKET_REUSE_PORT);
 
-		if (l->service == CONFIG_HTTP && r > 0)
-			break;
-		if (given >= 0)
-			fd = fcntl(given, F_DUPFD_CLOEXEC, 3);
-		else
-			fd = socket_listen(&l->address,
-			    l->service == CONFIG_HTTP ? 0 : SOCKET_REUSE_PORT);
 		if (fd < 0)
-			return failure_set(f, fd,
-			    "cannot listen on %s: %s; is another mail server "
-			    "running there, or the port below 1024 without "
-			    "root?",
-			    netaddr_format(&l->address, text), error_text(fd));
+			return explain(l, shared >= 0 ? -errno : fd, f);
 		e->listen_fds[r * e->config->listener_count + listener] = fd;
 	}
-	if (given >= 0)
-		close(given);
 	return 0;
 }
 
