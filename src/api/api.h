@@ -8,23 +8,26 @@
  * and the event files can answer is answered, the rest is 503.
  *
  *	GET    /api/v1/status
- *	GET    /api/v1/tenants              POST {name}
- *	GET    /api/v1/tenants/{name}       DELETE
- *	GET    /api/v1/streams?tenant=      POST {tenant, name, class, expire}
+ *	GET    /api/v1/tenants
+ *	POST   /api/v1/tenants              {name}
+ *	GET    /api/v1/tenants/{name}       DELETE: disable
+ *	GET    /api/v1/streams?tenant=
+ *	POST   /api/v1/streams              {tenant, name, class, expire}
  *	GET    /api/v1/streams/{tenant}/{name}  DELETE
  *	GET    /api/v1/credentials?tenant=&revoked=1
- *	                                    POST {tenant, stream, name, networks}
+ *	POST   /api/v1/credentials          {tenant, stream, name, networks}
  *	GET    /api/v1/credentials/{username}  DELETE: revoke
  *	GET    /api/v1/queues?tenant=&stream=&domain=&limit=&offset=
  *	GET    /api/v1/queues/deliveries?tenant=&stream=&domain=&limit=
- *	POST   /api/v1/queues/hold, release {tenant, stream, domain, reason} or
- *	                                    {all: true}
- *	POST   /api/v1/queues/retry, bounce the same, or {message}
+ *	POST   /api/v1/queues/hold          {tenant, stream, domain, reason}
+ *	POST   /api/v1/queues/release       or {all: true}
+ *	POST   /api/v1/queues/retry         the same, or {message}
+ *	POST   /api/v1/queues/bounce
  *	GET    /api/v1/messages/{id}        DELETE: cancel
  *	GET    /api/v1/messages/{id}/raw
  *	POST   /api/v1/messages/raw
- *	GET    /api/v1/events?type=&recipient=&message=&tenant=&since=&until=
- *	                                    &limit=&follow=1
+ *	GET    /api/v1/events?type=&recipient=&message=&tenant=
+ *	                     &since=&until=&limit=&follow=1
  *	GET    /api/v1/trace?peer=
  *	POST   /api/v1/reload               as SIGHUP
  *	GET    /health, /metrics            (also on `http` listeners)
@@ -57,7 +60,7 @@ struct api {
 	struct spool *spool;
 	struct intake *intake;
 	struct receive_shared *receive;
-	/* Runs fn on each dispatcher's thread, one after the other, and waits. */
+	/* Runs fn on each dispatcher's thread in turn and waits. */
 	void (*each_dispatch)(void *owner,
 	    void (*fn)(void *arg, struct dispatch *dispatch), void *arg);
 	/* Starts a reload and waits for its result. */

@@ -118,7 +118,7 @@ credentials_show(struct call *call)
 	directory_snapshot_unref(&s);
 }
 
-/* ---- adding --------------------------------------------------------------------- */
+/* ---- adding ------------------------------------------------------------ */
 
 static void
 respond_made(struct call *call, const struct directory_made_credential *made)

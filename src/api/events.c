@@ -21,7 +21,7 @@ events_directory(const struct api *api)
 	return mem_printf("%s/events", api->data_dir);
 }
 
-/* ---- what is asked for ------------------------------------------------------------ */
+/* ---- what is asked for ------------------------------------------------- */
 
 /* Spans are the request's. False: the answer is made. */
 static bool
@@ -67,7 +67,7 @@ find(struct call *call, const struct event_query *q, const char *directory,
 	return false;
 }
 
-/* ---- following ----------------------------------------------------------------------- */
+/* ---- following --------------------------------------------------------- */
 
 struct follower {
 	char *directory;
@@ -191,7 +191,7 @@ follow(struct call *call, const struct event_query *q)
 	r->end = follower_end;
 }
 
-/* ---- listing -------------------------------------------------------------------------- */
+/* ---- listing ----------------------------------------------------------- */
 
 /* Lines are JSON already. */
 static void

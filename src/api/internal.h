@@ -25,7 +25,7 @@ struct call {
 
 typedef void handler_fn(struct call *call);
 
-/* ---- respond.c: what goes back ---------------------------------------------- */
+/* ---- respond.c: what goes back ----------------------------------------- */
 
 /* Takes root. Call one of these once per request. */
 void respond_json(struct call *call, int status, json_t *root);
@@ -45,7 +45,7 @@ json_t *json_count(uint64_t n);
 /* A monotonic time as a wall time; TIME_NEVER stays. */
 int64_t api_wall_us(int64_t monotonic_us);
 
-/* ---- request.c: what came in -------------------------------------------------- */
+/* ---- request.c: what came in ------------------------------------------- */
 
 /* NULL when not given or empty. */
 const char *query_text(const struct call *call, const char *name);
@@ -79,7 +79,7 @@ struct page {
 
 bool page_read(struct call *call, struct page *ret_page);
 
-/* ---- names.c: names of the directory ------------------------------------------- */
+/* ---- names.c: names of the directory ----------------------------------- */
 
 json_t *json_tenant_name(const struct directory_snapshot *s, uint32_t id);
 json_t *json_stream_name(const struct directory_snapshot *s, uint32_t id);
@@ -104,23 +104,23 @@ bool selection_find(struct call *call, const struct selection_names *names,
     struct selection *ret_selection);
 void selection_done(struct selection *selection);
 
-/* ---- queues.c ------------------------------------------------------------------- */
+/* ---- queues.c ---------------------------------------------------------- */
 
 /* Facts of the queues where one message's recipients wait, up to a bound. */
 json_t *queues_of_message(
     const struct api *api, const struct spool_envelope *envelope);
 
-/* ---- events.c ------------------------------------------------------------------- */
+/* ---- events.c ---------------------------------------------------------- */
 
 char *events_directory(const struct api *api); /* mem_free it */
 
-/* ---- messages.c ----------------------------------------------------------------- */
+/* ---- messages.c -------------------------------------------------------- */
 
 /* The message of an id, if the spool still has it. ERR_SYNTAX: not an id. */
 MUST_CHECK int message_find(
     struct spool *spool, const char *text, struct spool_message **ret_message);
 
-/* ---- stats.c: sums over all threads ------------------------------------------------ */
+/* ---- stats.c: sums over all threads ------------------------------------ */
 
 struct totals {
 	struct dispatch_stats dispatch;
@@ -136,7 +136,7 @@ const char *spool_space_name(enum spool_space space);
  * reactor, so that it answers even when one is stuck. */
 json_t *problems_json(const struct api *api);
 
-/* ---- handlers -------------------------------------------------------------------- */
+/* ---- handlers ---------------------------------------------------------- */
 
 handler_fn status_show;
 handler_fn health_show, metrics_show;

@@ -63,7 +63,7 @@ respond_no_message(struct call *call, int result, const char *text)
 		    text, error_text(result));
 }
 
-/* ---- the story -------------------------------------------------------------------- */
+/* ---- the story --------------------------------------------------------- */
 
 /* From an event to its recipient's entry: these fields are the last ones. */
 static const char *const copied[] = { "code", "enhanced", "reply", "step",
@@ -265,7 +265,7 @@ messages_show(struct call *call)
 		spool_message_unref(&message);
 }
 
-/* ---- cancel ----------------------------------------------------------------------- */
+/* ---- cancel ------------------------------------------------------------ */
 
 struct cancel {
 	uint64_t mno;
@@ -310,7 +310,7 @@ messages_cancel(struct call *call)
 			"cancelled", json_count(c.count)));
 }
 
-/* ---- raw --------------------------------------------------------------------------- */
+/* ---- raw --------------------------------------------------------------- */
 
 struct raw {
 	struct spool_message *message;

@@ -39,7 +39,7 @@ names_tenant(const struct directory_snapshot *s, const char *name)
 	return NULL;
 }
 
-/* ---- selections ------------------------------------------------------------------ */
+/* ---- selections -------------------------------------------------------- */
 
 /* "*" is any, "*.example.com" what lies below; literals stay. */
 static bool

@@ -89,7 +89,7 @@ carry_out(struct call *call, struct order *o)
 		json_count(o->count)));
 }
 
-/* ---- what is asked for --------------------------------------------------------- */
+/* ---- what is asked for ------------------------------------------------- */
 
 struct asked {
 	struct selection_names names;

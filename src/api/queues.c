@@ -22,7 +22,7 @@
 #define DOMAINS_OF_MESSAGE 50
 #define RECIPIENTS_SHOWN 100
 
-/* ---- copying ------------------------------------------------------------------- */
+/* ---- copying ----------------------------------------------------------- */
 
 struct queue {
 	struct schedule_queue_facts facts; /* its spans are our own */
@@ -109,7 +109,7 @@ collect_queues(void *arg, struct dispatch *dispatch)
 		    &q->selection->selectors[i], on_queue, q);
 }
 
-/* ---- JSON ------------------------------------------------------------------------ */
+/* ---- JSON -------------------------------------------------------------- */
 
 static const char *class_name(enum schedule_class class)
 {
@@ -262,7 +262,7 @@ queues_of_message(const struct api *api, const struct spool_envelope *envelope)
 	return list;
 }
 
-/* ---- deliveries -------------------------------------------------------------------- */
+/* ---- deliveries -------------------------------------------------------- */
 
 struct delivery {
 	struct schedule_delivery facts;

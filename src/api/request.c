@@ -9,7 +9,7 @@
 #define PAGE_DEFAULT 1000
 #define PAGE_MAX 10000
 
-/* ---- query ------------------------------------------------------------------- */
+/* ---- query ------------------------------------------------------------- */
 
 const char *
 query_text(const struct call *call, const char *name)
@@ -75,7 +75,7 @@ page_read(struct call *call, struct page *ret_page)
 	return true;
 }
 
-/* ---- body --------------------------------------------------------------------- */
+/* ---- body -------------------------------------------------------------- */
 
 static const struct body_field *
 find_field(const struct body_field *fields, size_t count, const char *name)

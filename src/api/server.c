@@ -46,7 +46,7 @@ struct exchange {
 	bool too_large;
 };
 
-/* ---- what handlers see of a request --------------------------------------------- */
+/* ---- what handlers see of a request ------------------------------------ */
 
 static const char *
 lookup_query(const struct api_request *request, const char *name)
@@ -116,7 +116,7 @@ peer_user(const struct exchange *x)
 	return arena_printf(x->arena, "uid-%u", peer.uid).ptr;
 }
 
-/* ---- answers ----------------------------------------------------------------------- */
+/* ---- answers ----------------------------------------------------------- */
 
 static ssize_t
 read_stream(void *cls, uint64_t position, char *out, size_t max)
@@ -205,7 +205,7 @@ send_error(
 	return send_response(x, &response);
 }
 
-/* ---- requests ------------------------------------------------------------------------ */
+/* ---- requests ---------------------------------------------------------- */
 
 static void
 log_change(const struct api_request *request, int status)
@@ -332,7 +332,7 @@ on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
 	*con_cls = NULL;
 }
 
-/* ---- start and stop ------------------------------------------------------------------ */
+/* ---- start and stop ---------------------------------------------------- */
 
 static struct MHD_Daemon *
 start_daemon(struct api_server *server, int fd)

@@ -32,7 +32,7 @@ header(const struct call *call, const char *name)
 		   : call->request->header(call->request, name);
 }
 
-/* ---- the envelope ---------------------------------------------------------------- */
+/* ---- the envelope ------------------------------------------------------ */
 
 /* "<a@b>" or "a@b". */
 static struct span
@@ -174,7 +174,7 @@ next_recipient(struct span *rest)
 	return first;
 }
 
-/* ---- the message ------------------------------------------------------------------ */
+/* ---- the message ------------------------------------------------------- */
 
 /* Only CRLF ends a line, and NUL has no business in mail (RFC 5321 §2.3.8). */
 static bool

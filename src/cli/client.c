@@ -30,7 +30,7 @@ struct client {
 	struct api api;
 };
 
-/* ---- finding the service ------------------------------------------------------------- */
+/* ---- finding the service ----------------------------------------------- */
 
 /* 0: somebody listens. */
 static int
@@ -75,7 +75,7 @@ explain_absence(const char *socket, int result, struct failure *f)
 	    error_text(result));
 }
 
-/* ---- without a service ---------------------------------------------------------------- */
+/* ---- without a service ------------------------------------------------- */
 
 /* Files that we make must be the service's: root becomes its user first. */
 static int
@@ -114,7 +114,7 @@ open_here(struct client *c, struct failure *f)
 	return 0;
 }
 
-/* ---- opening --------------------------------------------------------------------------- */
+/* ---- opening ----------------------------------------------------------- */
 
 static int
 load_config(struct client *c, const char *path, struct failure *f)
@@ -188,7 +188,7 @@ client_config(const struct client *client)
 	return client->config;
 }
 
-/* ---- by HTTP ---------------------------------------------------------------------------- */
+/* ---- by HTTP ----------------------------------------------------------- */
 
 struct transfer {
 	CURL *curl;
@@ -336,7 +336,7 @@ ask_by_http(struct client *c, const struct question *q,
 	return 0;
 }
 
-/* ---- in this process --------------------------------------------------------------------- */
+/* ---- in this process --------------------------------------------------- */
 
 static const char *
 find_pair(const struct pair *p, const char *name)

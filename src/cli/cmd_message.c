@@ -2,7 +2,7 @@
 #include "base/mem.h"
 #include "cli/internal.h"
 
-/* ---- show ----------------------------------------------------------------------------- */
+/* ---- show -------------------------------------------------------------- */
 
 static void
 print_given(const json_t *root, const char *name, const char *title)
@@ -97,7 +97,7 @@ cmd_message_show(struct invocation *inv)
 	return 0;
 }
 
-/* ---- cancel, raw ------------------------------------------------------------------------ */
+/* ---- cancel, raw ------------------------------------------------------- */
 
 int
 cmd_message_cancel(struct invocation *inv)

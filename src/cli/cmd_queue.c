@@ -3,7 +3,7 @@
 #include "cli/internal.h"
 #include "spool/spool.h"
 
-/* ---- looking ------------------------------------------------------------------------- */
+/* ---- looking ----------------------------------------------------------- */
 
 static const char *
 state_of(const json_t *q)
@@ -208,7 +208,7 @@ cmd_queue_show(struct invocation *inv)
 	return complain("no queue for %s has mail", inv->arguments[0]);
 }
 
-/* ---- operating ------------------------------------------------------------------------- */
+/* ---- operating --------------------------------------------------------- */
 
 static int
 operate(struct invocation *inv, const char *path, const char *format)
@@ -269,7 +269,7 @@ cmd_queue_bounce(struct invocation *inv)
 	    "deliveries are given up; their senders get a report");
 }
 
-/* ---- verifying --------------------------------------------------------------------------- */
+/* ---- verifying --------------------------------------------------------- */
 
 struct findings {
 	json_t *list; /* NULL: print */

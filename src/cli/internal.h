@@ -10,7 +10,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-/* ---- commands.c, options.c: which command, and with what ------------------------- */
+/* ---- commands.c, options.c: which command, and with what --------------- */
 
 #define CLI_OPTIONS 12
 #define CLI_ARGUMENTS 8
@@ -60,7 +60,7 @@ void usage_print(const struct command *command, FILE *out);
 /* Prints the mistakes to `out`, as file:line:column: text. */
 struct config *config_load_for(const char *path, bool check_files, FILE *out);
 
-/* ---- client.c: asking the service ---------------------------------------------------- */
+/* ---- client.c: asking the service -------------------------------------- */
 
 struct pair {
 	const char *name; /* NULL ends a list */
@@ -115,7 +115,7 @@ int ask_lines(struct invocation *inv, const char *path,
 /* "posthouse: …" to stderr; returns 1. */
 int complain(const char *format, ...) PRINTF_LIKE(1, 2);
 
-/* ---- print.c: for people ---------------------------------------------------------------- */
+/* ---- print.c: for people ----------------------------------------------- */
 
 /* Prints the API's JSON and frees it; returns 0. */
 int print_json(json_t *root);
@@ -134,7 +134,7 @@ const char *format_bytes(long long bytes, char buffer[static WHEN_SIZE]);
 /* "name  value" lines. */
 void print_fact(const char *name, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* ---- table.c -------------------------------------------------------------------------------- */
+/* ---- table.c ----------------------------------------------------------- */
 
 struct table_column {
 	const char *title;
@@ -154,7 +154,7 @@ void table_print(struct table *table);
 /* Columns that a text takes on a terminal. */
 size_t text_width(struct span s);
 
-/* ---- commands --------------------------------------------------------------------------------- */
+/* ---- commands ---------------------------------------------------------- */
 
 command_fn cmd_config_check, cmd_config_show;
 command_fn cmd_status, cmd_top;

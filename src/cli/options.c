@@ -30,7 +30,7 @@ cli_default_config(void)
 		   : "/etc/posthouse/posthouse.yaml";
 }
 
-/* ---- usage --------------------------------------------------------------------------- */
+/* ---- usage ------------------------------------------------------------- */
 
 static void
 print_options(const struct cli_option *options, FILE *out)
@@ -70,7 +70,7 @@ usage_error(const struct command *command)
 	return 2;
 }
 
-/* ---- parsing -------------------------------------------------------------------------- */
+/* ---- parsing ----------------------------------------------------------- */
 
 static void
 fill_options(const struct command *command,
@@ -175,7 +175,7 @@ option_value(const struct invocation *inv, const char *name)
 	UNREACHABLE("a command asks for its own options only");
 }
 
-/* ---- the config ----------------------------------------------------------------------- */
+/* ---- the config -------------------------------------------------------- */
 
 static void
 print_mistake(void *arg, const char *file, unsigned line, unsigned column,

@@ -32,7 +32,7 @@ say(const char *text)
 	buf_done(&line);
 }
 
-/* ---- who sends --------------------------------------------------------------------------- */
+/* ---- who sends --------------------------------------------------------- */
 
 struct sender {
 	char *user, *full_name, *host;
@@ -90,7 +90,7 @@ find_sender(struct sender *s, const struct sendmail_options *o,
 	address_list_done(&given);
 }
 
-/* ---- the message ------------------------------------------------------------------------- */
+/* ---- the message ------------------------------------------------------- */
 
 static int
 read_input(struct buf *out)
@@ -152,7 +152,7 @@ prepare(const struct sendmail_options *o, const struct sender *s,
 	return o->reads_recipients ? EX_DATAERR : EX_USAGE;
 }
 
-/* ---- handing over ------------------------------------------------------------------------- */
+/* ---- handing over ------------------------------------------------------ */
 
 /* What the service's no means in sysexits. */
 static int
@@ -307,7 +307,7 @@ submit(const struct sendmail_options *o)
 	return status;
 }
 
-/* ---- the other modes ----------------------------------------------------------------------- */
+/* ---- the other modes --------------------------------------------------- */
 
 static int
 list_queue(const struct sendmail_options *o, char *program)

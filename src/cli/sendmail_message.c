@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-/* ---- address lists ------------------------------------------------------------------- */
+/* ---- address lists ----------------------------------------------------- */
 
 void
 address_list_done(struct address_list *list)
@@ -132,7 +132,7 @@ address_list_add(struct address_list *list, struct span text, struct span host)
 	buf_done(&r.text);
 }
 
-/* ---- lines ------------------------------------------------------------------------------ */
+/* ---- lines ------------------------------------------------------------- */
 
 /* Takes a line off *rest; its end is LF, CRLF, CR or the end of the text. */
 static struct span
@@ -164,7 +164,7 @@ sendmail_normalise(struct span text, bool ignores_dots, struct buf *out)
 	}
 }
 
-/* ---- the From field ----------------------------------------------------------------------- */
+/* ---- the From field ---------------------------------------------------- */
 
 /* RFC 2047 §4.2, in words of at most 75 characters, broken between
  * characters. */
@@ -238,7 +238,7 @@ append_from(struct buf *out, const struct sendmail_identity *self)
 	buf_append_str(out, "\r\n");
 }
 
-/* ---- composing -------------------------------------------------------------------------------- */
+/* ---- composing --------------------------------------------------------- */
 
 struct composing {
 	const struct sendmail_identity *self;

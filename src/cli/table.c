@@ -71,7 +71,7 @@ table_number(struct table *t, long long number)
 	table_text(t, text);
 }
 
-/* ---- width --------------------------------------------------------------------------- */
+/* ---- width ------------------------------------------------------------- */
 
 struct range {
 	uint32_t first, last;
@@ -143,7 +143,7 @@ text_width(struct span s)
 	return width;
 }
 
-/* ---- rendering ------------------------------------------------------------------------- */
+/* ---- rendering --------------------------------------------------------- */
 
 static void
 append_spaces(struct buf *out, size_t count)

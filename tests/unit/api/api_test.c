@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "rig.h"
 
-/* ---- routes -------------------------------------------------------------------- */
+/* ---- routes ------------------------------------------------------------ */
 
 static void
 unknown_paths_and_methods_are_told(void **state)
@@ -73,7 +73,7 @@ a_path_that_is_too_long_matches_nothing(void **state)
 	rig_close(&rig);
 }
 
-/* ---- the directory --------------------------------------------------------------- */
+/* ---- the directory ----------------------------------------------------- */
 
 static void
 tenants_live_and_end(void **state)

@@ -81,7 +81,7 @@ rig_close(struct rig *rig)
 	nftw(rig->dir, rig_remove, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-/* ---- an engine without dispatchers -------------------------------------------- */
+/* ---- an engine without dispatchers ------------------------------------- */
 
 static inline void
 rig_no_dispatch(
@@ -154,7 +154,7 @@ rig_open_spool(struct rig *rig)
 	rig->api.each_dispatch = rig_no_dispatch;
 }
 
-/* ---- asking -------------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------ */
 
 static inline const char *
 rig_find(const char *const *pairs, const char *name)

@@ -104,30 +104,28 @@ requests_are_answered(void **state)
 static void
 nonsense_and_leaving_do_no_harm(void **state)
 {
-	static const struct {
-		const char *bytes;
-		size_t len;
-	} cases[] = {
+	/* clang-format off */
+	static const struct span cases[] = {
 		{ "", 0 },
 		{ "\0\0\0\0\r\n\r\n", 8 },
-		{ "GET", 3 },
-		{ "GET /api/v1/tenants HTTP/1.1\r\n", 30 },
-		{ "EHLO x\r\nMAIL FROM:<>\r\n\r\n", 25 },
-		{ "POST /api/v1/tenants HTTP/1.1\r\nHost: x\r\n"
-		  "Content-Length: 100\r\n\r\n{",
-		    67 },
-		{ "POST /api/v1/tenants HTTP/1.1\r\nHost: x\r\n"
-		  "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n",
-		    90 },
-		{ "GET /api/v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n",
-		    50 },
+#define SENT(text) { (text), sizeof(text) - 1 }
+		SENT("GET"),
+		SENT("GET /api/v1/tenants HTTP/1.1\r\n"),
+		SENT("EHLO x\r\nMAIL FROM:<>\r\n\r\n"),
+		SENT("POST /api/v1/tenants HTTP/1.1\r\nHost: x\r\n"
+		     "Content-Length: 100\r\n\r\n{"),
+		SENT("POST /api/v1/tenants HTTP/1.1\r\nHost: x\r\n"
+		     "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n"),
+		SENT("GET /api/v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n"),
+#undef SENT
 	};
+	/* clang-format on */
 	struct door d;
 
 	(void)state;
 	door_open(&d, false);
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-		close(door_send(&d, span_from(cases[i].bytes, cases[i].len)));
+		close(door_send(&d, cases[i]));
 	int fd = door_send(
 	    &d, SPAN("GET /api/v1/tenants HTTP/1.1\r\nHost: x\r\n\r\n"));
 	assert_true(saw(fd, " 200 "));

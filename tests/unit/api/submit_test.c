@@ -161,7 +161,7 @@ a_refusal_keeps_smtps_words(void **state)
 	rig_close(&rig);
 }
 
-/* ---- operators' orders --------------------------------------------------------- */
+/* ---- operators' orders ------------------------------------------------- */
 
 static void
 selections_must_be_meant(void **state)

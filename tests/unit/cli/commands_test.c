@@ -36,7 +36,7 @@ remove_dir(void **state)
 	return system(command);
 }
 
-/* ---- usage ----------------------------------------------------------------------- */
+/* ---- usage ------------------------------------------------------------- */
 
 static void
 usage_errors_exit_with_2(void **state)
@@ -101,7 +101,7 @@ help_is_no_error(void **state)
 	}
 }
 
-/* ---- config ---------------------------------------------------------------------- */
+/* ---- config ------------------------------------------------------------ */
 
 #define GOOD                                                                   \
 	"hostname: relay.example.com\n"                                        \
@@ -168,7 +168,7 @@ a_missing_config_is_said(void **state)
 	caught_done(&c);
 }
 
-/* ---- without a service ------------------------------------------------------------- */
+/* ---- without a service ------------------------------------------------- */
 
 static void
 named_sockets_must_answer(void **state)
