@@ -153,7 +153,7 @@ tell_dispatchers(const struct intake_message *m)
 	m->intake->on_accepted(m->intake->arg, &accepted);
 }
 
-/* ---- END --------------------------------------------------------------------- */
+/* ---- END --------------------------------------------------------- */
 
 static void
 finish(struct intake_message *m)
@@ -262,7 +262,7 @@ intake_detach(struct intake_message *m)
 	m->detached = true;
 }
 
-/* ---- reports ------------------------------------------------------------------ */
+/* ---- reports ----------------------------------------------------- */
 
 static struct intake_message *
 start_report(struct intake *intake, const struct intake_report *report)

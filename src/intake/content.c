@@ -61,7 +61,7 @@ write_draft(struct intake_message *m, struct span piece)
 	m->last[1] = piece.ptr[piece.len - 1];
 }
 
-/* ---- the header ------------------------------------------------------------- */
+/* ---- the header -------------------------------------------------- */
 
 static bool
 is_submission(const struct intake_message *m)

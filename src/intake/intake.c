@@ -80,7 +80,7 @@ message_refuse(struct intake_message *m, const struct reply *reply)
 	spool_draft_free(&m->draft);
 }
 
-/* ---- MAIL ------------------------------------------------------------------ */
+/* ---- MAIL -------------------------------------------------------- */
 
 /* For whom the message is: by credential, else as the client says, else the
  * default tenant. False with the answer when that is no longer allowed. */
@@ -184,7 +184,7 @@ intake_mail(struct intake *intake, const struct intake_client *client,
 	return m;
 }
 
-/* ---- RCPT ------------------------------------------------------------------ */
+/* ---- RCPT -------------------------------------------------------- */
 
 static bool
 may_relay(const struct intake_message *m)

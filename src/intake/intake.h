@@ -72,8 +72,8 @@ struct intake_client {
 	struct span protocol; /* for the trace field: "ESMTPSA" */
 	struct span tls; /* "TLSv1.3 …" or empty */
 	struct span user; /* authenticated name, or empty */
-	uint32_t credential; /* id, 0: none; checked again at MAIL, so a
-				     revoked one is refused in an open session */
+	uint32_t credential; /* id, 0: none; checked again at MAIL: in an
+				     open session, too, a revoked one ends */
 	bool trusted; /* by trusted_networks */
 	bool trace_user; /* the Received field may name the user */
 	uint32_t tenant, stream; /* used when there is no credential; 0:
@@ -96,7 +96,7 @@ void intake_body(struct intake_message *m, struct span piece);
  * returns: on `loop`'s thread, or, with loop NULL, on the committer's or this
  * thread. The message is freed afterwards; m is not to be used after this call.
  * To be told of nothing (the session died), intake_detach: the message, if it
- * is sound, is still accepted, which the client will find out by trying again. */
+ * is sound, is still accepted; the client will find out by trying again. */
 typedef void intake_done_fn(
     void *arg, const struct reply *reply, const struct msgid *id);
 void intake_end(struct intake_message *m, struct loop *loop,
@@ -110,7 +110,7 @@ void intake_abort(struct intake_message **m);
 bool intake_sender_wants(const struct spool_envelope *envelope, uint32_t rcpt,
     enum smtp_notify what);
 
-/* ---- our own reports -------------------------------------------------------- */
+/* ---- our own reports --------------------------------------------- */
 
 struct intake_report {
 	struct span to; /* canonical */
@@ -126,6 +126,7 @@ struct intake_report {
  * it reports is. Afterwards submit with intake_submit, not spool_txn_submit. */
 MUST_CHECK int intake_add_report(struct intake *intake, struct spool_txn *txn,
     const struct intake_report *report, struct intake_message **ret_m);
-/* Submits the transaction; when durable hands the reports to the dispatchers. */
+/* Submits the transaction; hands the reports to the dispatchers when it is
+ * durable. */
 void intake_submit(struct intake *intake, struct spool_txn **txn,
     struct intake_message **reports, size_t count);

@@ -32,7 +32,7 @@ struct auth {
 	struct auth_identity identity;
 };
 
-/* ---- what libgsasl asks ------------------------------------------------------------ */
+/* ---- what libgsasl asks ------------------------------------------ */
 
 static const struct directory_credential *
 usable_credential(const struct auth *a, const char *username)
@@ -64,7 +64,7 @@ remember_identity(struct auth *a, const struct directory_credential *c)
 	    sizeof(a->identity.username));
 }
 
-/* PLAIN and LOGIN: one comparison, which costs the same for names nobody has. */
+/* PLAIN and LOGIN: one comparison, which costs the same for unknown names. */
 static int
 validate_simple(struct auth *a, Gsasl_session *session)
 {
@@ -183,7 +183,7 @@ auth_library_new(void)
 	return library;
 }
 
-/* ---- the exchange ---------------------------------------------------------------------- */
+/* ---- the exchange ------------------------------------------------ */
 
 static bool
 is_ours(struct span mechanism)

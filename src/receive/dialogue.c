@@ -46,7 +46,7 @@ dialogue_new(const struct session *s, bool secured)
 	return smtp_server_new(&options);
 }
 
-/* ---- AUTH ------------------------------------------------------------------------- */
+/* ---- AUTH -------------------------------------------------------- */
 
 static void
 give_auth_reply(struct loop_timer *timer)
@@ -164,7 +164,7 @@ on_auth_data(struct session *s, const struct smtp_server_event *e)
 	step_auth(s, response(e->text));
 }
 
-/* ---- transactions -------------------------------------------------------------------- */
+/* ---- transactions ------------------------------------------------ */
 
 static void
 on_mail(struct session *s, const struct smtp_server_event *e)

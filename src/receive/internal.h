@@ -11,7 +11,7 @@
 #include <gsasl.h>
 #include <stdatomic.h>
 
-/* ---- shared.c: what reactors know in common ---------------------------------- */
+/* ---- shared.c: what reactors know in common ---------------------- */
 
 enum admission {
 	ADMIT_OK,
@@ -42,7 +42,7 @@ uint32_t shared_auth_failed(struct receive_shared *shared,
 void shared_auth_succeeded(
     struct receive_shared *shared, const struct netaddr *client);
 
-/* ---- auth.c: one AUTH exchange by libgsasl ------------------------------------- */
+/* ---- auth.c: one AUTH exchange by libgsasl ----------------------- */
 
 /* The mechanisms for the EHLO reply. */
 #define AUTH_MECHANISMS "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN"
@@ -77,7 +77,7 @@ const struct auth_identity *auth_identity(const struct auth *auth);
 /* The name that was tried, for the log; "" when it never came to that. */
 const char *auth_tried_name(const struct auth *auth);
 
-/* ---- proxy.c: the PROXY protocol's header, v1 and v2 ----------------------------- */
+/* ---- proxy.c: the PROXY protocol's header, v1 and v2 ------------- */
 
 /* The longest header that is read. */
 #define PROXY_HEADER_MAX 1024
@@ -86,7 +86,7 @@ const char *auth_tried_name(const struct auth *auth);
  * has family NETADDR_NONE for LOCAL and UNKNOWN. */
 MUST_CHECK int proxy_parse(struct span in, struct netaddr *ret_client);
 
-/* ---- receiver.c ---------------------------------------------------------------- */
+/* ---- receiver.c -------------------------------------------------- */
 
 struct listener {
 	struct receiver *receiver;
@@ -114,7 +114,7 @@ struct receiver {
 
 #define SCRATCH_SIZE 65536
 
-/* ---- session.c: the connection ---------------------------------------------------- */
+/* ---- session.c: the connection ----------------------------------- */
 
 enum session_phase {
 	SESSION_PROXY, /* the proxy's header comes first */
@@ -183,7 +183,7 @@ void session_watch(struct session *s);
 void session_on_ready(struct loop_watch *watch, unsigned events);
 void session_on_deadline(struct loop_timer *timer);
 
-/* ---- opening.c: from a descriptor to a dialogue ------------------------------------ */
+/* ---- opening.c: from a descriptor to a dialogue ------------------ */
 
 /* Time for a proxy's header and for a handshake. */
 #define OPENING_US (30 * US_PER_S)
@@ -199,7 +199,7 @@ void opening_start_tls(struct session *s);
 /* Goes on with it. False: not done, or the session is over. */
 bool opening_handshake(struct session *s);
 
-/* ---- dialogue.c: what the client says, and what it is told --------------------------- */
+/* ---- dialogue.c: what the client says, and what it is told ------- */
 
 struct smtp_server *dialogue_new(const struct session *s, bool secured);
 void dialogue_event(struct session *s, const struct smtp_server_event *event);

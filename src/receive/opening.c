@@ -23,7 +23,7 @@ refused(const struct session *s, struct span reason)
 	    LOG_C("client", s->peer_text), LOG_S("reason", reason));
 }
 
-/* ---- the greeting ------------------------------------------------------------------ */
+/* ---- the greeting ------------------------------------------------ */
 
 /* RFC 5321 §3.1: the client speaks after the greeting. One that does not is a
  * machine that reads no answers, or a browser led astray. */
@@ -57,7 +57,7 @@ greet(struct session *s, const struct reply *refusal)
 	return session_converse(s, SPAN_EMPTY);
 }
 
-/* ---- TLS ------------------------------------------------------------------------------- */
+/* ---- TLS --------------------------------------------------------- */
 
 void
 opening_start_tls(struct session *s)
@@ -134,7 +134,7 @@ begin(struct session *s, const struct reply *refusal)
 	return s->phase != SESSION_OVER;
 }
 
-/* ---- limits ------------------------------------------------------------------------------- */
+/* ---- limits ------------------------------------------------------ */
 
 /* NULL: come in. */
 static const struct reply *
@@ -156,7 +156,7 @@ refusal_of(enum admission admission)
 	UNREACHABLE("admission has no other value");
 }
 
-/* ---- a proxy's word for who the client is ------------------------------------------------ */
+/* ---- a proxy's word for who the client is ------------------------ */
 
 static void
 set_peer(struct session *s, const struct netaddr *peer)
@@ -229,7 +229,7 @@ opening_read_proxy(struct session *s)
 	return begin(s, take_proxy_client(s, &client));
 }
 
-/* ---- the start ------------------------------------------------------------------------------ */
+/* ---- the start --------------------------------------------------- */
 
 static struct session *
 session_new(struct receiver *r, const struct listener *l, int fd,

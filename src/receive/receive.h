@@ -42,7 +42,8 @@ void receiver_free(struct receiver **receiver);
 /* New sessions use these; open ones keep theirs. Listeners stay as they are. */
 void receiver_reload(
     struct receiver *receiver, struct config *config, struct tls_context *tls);
-/* No new connections; idle sessions get 421 4.3.2, open transactions may end. */
+/* No new connections; idle sessions get 421 4.3.2, others when their
+ * transaction is over. */
 void receiver_drain(struct receiver *receiver);
 size_t receiver_count(const struct receiver *receiver);
 

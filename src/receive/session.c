@@ -37,7 +37,7 @@
 /* Reads in one turn: others want theirs, too. */
 #define READS_PER_TURN 4
 
-/* ---- the end ------------------------------------------------------------------- */
+/* ---- the end ----------------------------------------------------- */
 
 static void
 free_session(struct loop_item *item)
@@ -90,7 +90,7 @@ session_cut(struct session *s)
 	free_session(&s->free_item);
 }
 
-/* ---- deadlines -------------------------------------------------------------------- */
+/* ---- deadlines --------------------------------------------------- */
 
 static bool
 in_message(const struct session *s)
@@ -196,7 +196,7 @@ kept_pace(struct session *s, int64_t now_us)
 	return true;
 }
 
-/* ---- writing ---------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------- */
 
 /* The last reply is out. Only who is still sending is waited for. */
 static void
@@ -306,7 +306,7 @@ session_watch(struct session *s)
 	arm(s);
 }
 
-/* ---- reading ------------------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------- */
 
 static bool
 is_body(const char *step)
@@ -469,7 +469,7 @@ read_some(struct session *s)
 	return len == SCRATCH_SIZE || stream_has_pending(s->stream);
 }
 
-/* ---- readiness ------------------------------------------------------------------------------ */
+/* ---- readiness --------------------------------------------------- */
 
 static void
 go_on(struct session *s)

@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* How long events may wait for the sync that makes their export final. They
@@ -30,7 +31,7 @@ struct exporter {
 	struct spool *spool;
 	char *directory;
 	pthread_t thread;
-	atomic_bool stopping;
+	atomic_bool stopping, stopped;
 	/* The thread's own. */
 	int fd;
 	char file[EVENTS_FILE_SIZE];
@@ -40,7 +41,7 @@ struct exporter {
 	int64_t synced_us; /* monotonic */
 };
 
-/* ---- the position: how far the projection is ----------------------------------- */
+/* ---- the position: how far the projection is --------------------- */
 
 static int
 write_position(struct exporter *x)
@@ -71,7 +72,7 @@ read_position(struct exporter *x)
 	return result;
 }
 
-/* ---- files ------------------------------------------------------------------------ */
+/* ---- files ------------------------------------------------------- */
 
 static int
 open_file(struct exporter *x, const char *name)
@@ -153,7 +154,7 @@ sync_position(struct exporter *x)
 	return 0;
 }
 
-/* ---- after a restart ---------------------------------------------------------------- */
+/* ---- after a restart --------------------------------------------- */
 
 /* Files that came after the remembered one hold only what will be written
  * again from the log. */
@@ -214,7 +215,7 @@ resume(struct exporter *x)
 	return open_file(x, x->file);
 }
 
-/* ---- the thread ----------------------------------------------------------------------- */
+/* ---- the thread -------------------------------------------------- */
 
 static void
 report_trouble(struct exporter *x, int result)
@@ -265,6 +266,7 @@ run(void *arg)
 		result = sync_position(x);
 	if (result < 0)
 		report_trouble(x, result);
+	atomic_store(&x->stopped, true);
 	return NULL;
 }
 
@@ -299,6 +301,21 @@ exporter_start(struct spool *spool, const char *directory,
 	return 0;
 }
 
+/* A wake just before the thread begins to wait is lost: so again. */
+static void
+stop_thread(struct exporter *x)
+{
+	const struct timespec pause = { .tv_nsec = 5 * 1000 * 1000 };
+
+	for (;;) {
+		spool_events_wake(x->spool);
+		if (atomic_load(&x->stopped))
+			break;
+		(void)nanosleep(&pause, NULL);
+	}
+	pthread_join(x->thread, NULL);
+}
+
 void
 exporter_stop(struct exporter **exporter)
 {
@@ -307,8 +324,7 @@ exporter_stop(struct exporter **exporter)
 	if (x == NULL)
 		return;
 	atomic_store(&x->stopping, true);
-	spool_events_wake(x->spool);
-	pthread_join(x->thread, NULL);
+	stop_thread(x);
 	if (x->fd >= 0)
 		close(x->fd);
 	mem_free(x->directory);

@@ -20,7 +20,7 @@ MUST_CHECK int exporter_start(struct spool *spool, const char *directory,
     struct exporter **ret_exporter, struct failure *ret_failure);
 void exporter_stop(struct exporter **exporter); /* exports what is durable */
 
-/* ---- looking events up -------------------------------------------------------- */
+/* ---- looking events up ------------------------------------------- */
 
 struct event_query {
 	struct span message_id; /* empty: any */

@@ -79,7 +79,7 @@ matches(const struct event_query *q, struct span line)
 	       (q->until_us == 0 || time < q->until_us);
 }
 
-/* ---- the newest `limit` lines ---------------------------------------------------- */
+/* ---- the newest `limit` lines ------------------------------------ */
 
 /* Matching lines of one file, at most `limit` of them: the newest. */
 struct matched {
@@ -197,7 +197,7 @@ events_find(const char *directory, const struct event_query *q, struct buf *out,
 	return result;
 }
 
-/* ---- following -------------------------------------------------------------------- */
+/* ---- following --------------------------------------------------- */
 
 /* Appends what came since *offset, whole lines only. */
 static int

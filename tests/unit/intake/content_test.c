@@ -11,8 +11,9 @@ static int
 setup(void **state)
 {
 	(void)state;
-	door_open(&door, DOOR_CONFIG
-	    "limits: {header_size: 4096, header_fields: 20, received_fields: 5}\n");
+	door_open(
+	    &door, DOOR_CONFIG "limits: {header_size: 4096, header_fields: 20, "
+			       "received_fields: 5}\n");
 	return 0;
 }
 

@@ -150,7 +150,7 @@ door_close(struct door *d)
 	(void)rmdir(d->path);
 }
 
-/* ---- messages -------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------- */
 
 static inline struct smtp_mail
 door_mail(const char *sender)
