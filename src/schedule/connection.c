@@ -28,8 +28,9 @@ site_wants_connection(const struct schedule_site *site, bool *ret_reserved)
 	*ret_reserved = false;
 	if (site->is_parked)
 		return site->is_probe_due && !site->open[0] && !site->open[1];
-	if (site->is_spared ||
-	    site->opening >= site_usable(site) + OPENING_AHEAD)
+	if (site->spared_at && site->open[0] + site->open[1] >= site->spared_at)
+		return false;
+	if (site->opening >= site_usable(site) + OPENING_AHEAD)
 		return false;
 	if (reserved >= limit)
 		reserved = limit - 1;
@@ -112,7 +113,7 @@ site_park(struct schedule_site *site)
 		site->probes++;
 	else
 		s->sites_parked++;
-	site->is_spared = false;
+	site->spared_at = 0;
 	site->is_probe_due = false;
 	heap_set(&s->timers, &site->timer, s->now_us + probe_pause(site));
 	if (site->is_parked)
@@ -136,6 +137,12 @@ site_unpark(struct schedule_site *site)
 void
 site_probe_now(struct schedule_site *site)
 {
+	if (site->spared_at) {
+		heap_remove(&site->s->timers, &site->timer);
+		site->spared_at = 0;
+		site_update(site);
+		return;
+	}
 	if (!site->is_parked || site->open[0] || site->open[1])
 		return;
 	heap_remove(&site->s->timers, &site->timer);
@@ -155,7 +162,7 @@ site_probe_if_due(struct schedule_site *site)
 void
 site_on_timer(struct schedule_site *site)
 {
-	site->is_spared = false;
+	site->spared_at = 0;
 	if (!site->is_parked) {
 		site_update(site);
 		return;
@@ -226,8 +233,9 @@ site_failed_once(struct schedule_site *site)
 	struct schedule *s = site->s;
 
 	if (site_usable(site)) {
-		/* It works, but wants no more of us: 421, or a full table. */
-		site->is_spared = true;
+		/* It works, but wants no more of us: 421, or a full table.
+		 * Those that end in good order may be replaced. */
+		site->spared_at = site_usable(site);
 		heap_set(&s->timers, &site->timer,
 		    s->now_us + jittered(s, s->policy.probe_first_us,
 				    PROBE_JITTER_PERCENT));

@@ -226,7 +226,7 @@ struct schedule_site {
 	uint32_t probes; /* failed ones in a row */
 	bool is_parked;
 	bool is_probe_due; /* its time has come, and waits for mail */
-	bool is_spared; /* no new connections before the timer */
+	uint32_t spared_at; /* not more connections before the timer; 0: any */
 	void *owner;
 	char *last_reply;
 	uint64_t reply_order;

@@ -248,6 +248,35 @@ working_site_is_spared_not_parked(void **state)
 	schedule_free(&s);
 }
 
+/* A server that takes no more of us keeps what it has: a connection that ends
+ * in good order is replaced at once, and an operator's retry lifts the bound. */
+static void
+spared_site_replaces_what_ended_well(void **state)
+{
+	struct schedule *s = schedule_new(&policy, 1);
+	const struct schedule_selector all = { 0 };
+	struct schedule_connection c[2];
+	struct told told = { 0 };
+	(void)state;
+
+	for (uint64_t i = 1; i <= 100; i++)
+		add(s, key_of(1, SCHEDULE_BULK, "a.example"), i, START_US);
+	connect_one(s, &c[0], START_US);
+	assert_true(fail_one(s, START_US, &told));
+	assert_int_equal(deliver(s, &c[0], START_US), 1);
+	expect_idle(s, START_US);
+	schedule_disconnected(s, &c[0], false, START_US);
+	connect_one(s, &c[0], START_US);
+	assert_int_equal(deliver(s, &c[0], START_US), 2);
+	expect_idle(s, START_US);
+	(void)schedule_retry(s, &all, START_US);
+	connect_one(s, &c[1], START_US);
+	assert_int_equal(deliver(s, &c[1], START_US), 3);
+	schedule_disconnected(s, &c[0], false, START_US);
+	schedule_disconnected(s, &c[1], false, START_US);
+	schedule_free(&s);
+}
+
 /* Only failures in a row count. */
 static void
 success_forgives_failures(void **state)
@@ -339,6 +368,7 @@ main(void)
 		cmocka_unit_test(dead_site_is_parked_and_probed),
 		cmocka_unit_test(probe_waits_for_mail),
 		cmocka_unit_test(working_site_is_spared_not_parked),
+		cmocka_unit_test(spared_site_replaces_what_ended_well),
 		cmocka_unit_test(success_forgives_failures),
 		cmocka_unit_test(site_goes_with_its_last_user),
 	};
