@@ -5,7 +5,7 @@ BUILD ?= build
 FUZZ_SECONDS ?= 60
 
 all: build-deps
-	@test -f $(BUILD)/build.ninja || meson setup $(BUILD)
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) -Dtests=false
 	@ninja -C $(BUILD) posthouse
 
 run: all

@@ -13,7 +13,7 @@ from .ports import free_port
 from .waiting import wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BINARY = os.environ.get("POSTHOUSE", str(ROOT / "build" / "src" / "main" / "posthouse"))
+BINARY = os.environ.get("POSTHOUSE", str(ROOT / "build" / "posthouse"))
 
 
 def merged(base, extra):
@@ -196,4 +196,5 @@ class Relay:
         return text.split()[1].decode()
 
     def queue_empty(self):
-        return not any(q["deliveries"] for q in self.cli("queue", "list")["queues"])
+        totals = self.cli("queue", "summary")["totals"]
+        return totals["deliveries"] == totals["in_flight"] == 0
