@@ -279,6 +279,7 @@ take_body(struct api_server *server, struct exchange *x,
 }
 
 static enum MHD_Result
+/* The library set it. NOLINTNEXTLINE(readability-function-size) */
 on_request(void *cls, struct MHD_Connection *connection, const char *url,
     const char *method, const char *version, const char *upload,
     size_t *upload_size, void **con_cls)

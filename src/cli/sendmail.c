@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define ANSWER_TIMEOUT_S 120
+#define READ_SIZE ((size_t)64 * 1024)
 
 static void
 say(const char *text)
@@ -96,8 +97,8 @@ static int
 read_input(struct buf *out)
 {
 	for (;;) {
-		char *room = buf_reserve(out, 64 * 1024);
-		ssize_t n = read(STDIN_FILENO, room, 64 * 1024);
+		char *room = buf_reserve(out, READ_SIZE);
+		ssize_t n = read(STDIN_FILENO, room, READ_SIZE);
 
 		if (n < 0 && errno == EINTR)
 			continue;

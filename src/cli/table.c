@@ -197,7 +197,7 @@ append_line(
 	struct span text = buf_span(&line);
 	if (width > 0)
 		text = cut(text, width);
-	while (text.len > 0 && text.ptr[text.len - 1] == ' ')
+	while (span_ends_nocase(text, SPAN(" ")))
 		text.len--;
 	buf_append(out, text);
 	buf_append_char(out, '\n');
