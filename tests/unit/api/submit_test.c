@@ -66,7 +66,8 @@ an_id_with_another_time_is_unknown(void **state)
 	    rig_ask(&rig, "POST", "/api/v1/messages/raw", message), 201);
 	AUTO_FREE char *path =
 	    mem_printf("/api/v1/messages/%s", rig_text(&rig, "message_id"));
-	path[strlen("/api/v1/messages/") + 8] ^= 1;
+	char *digit = &path[strlen("/api/v1/messages/") + 8];
+	*digit = *digit == '0' ? '1' : '0';
 	assert_int_equal(rig_ask(&rig, "DELETE", path, ""), 404);
 	rig_close(&rig);
 }
