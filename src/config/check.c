@@ -13,7 +13,7 @@
 
 #include <stdio.h>
 
-/* ---- listeners ---------------------------------------------------------- */
+/* ---- listeners --------------------------------------------------------- */
 
 static yaml_node_t *
 listener_node(struct config_reader *r, size_t i, const char *key)
@@ -112,7 +112,7 @@ check_listeners(struct config_reader *r)
 	}
 }
 
-/* ---- networks ----------------------------------------------------------- */
+/* ---- networks ---------------------------------------------------------- */
 
 /* A prefix this short holds strangers; unique local addresses are no such
  * (RFC 4193, fc00::/7). */
@@ -148,7 +148,7 @@ check_networks(struct config_reader *r)
 				    "proxies");
 }
 
-/* ---- routes ------------------------------------------------------------- */
+/* ---- routes ------------------------------------------------------------ */
 
 /* What each way of delivering wants in `to`; NULL: nothing. */
 static const char *const wants_to[] = {
@@ -309,7 +309,7 @@ check_routes(struct config_reader *r)
 	check_route_order(r);
 }
 
-/* ---- sources and pools -------------------------------------------------- */
+/* ---- sources and pools ------------------------------------------------- */
 
 static bool
 is_address_of_a_host(const struct netaddr *a)
@@ -374,7 +374,7 @@ check_pool_members(struct config_reader *r)
 	}
 }
 
-/* ---- numbers ------------------------------------------------------------ */
+/* ---- numbers ----------------------------------------------------------- */
 
 static yaml_node_t *
 section_node(struct config_reader *r, const char *section, const char *key)

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- the host's name ---------------------------------------------------- */
+/* ---- the host's name --------------------------------------------------- */
 
 /* The name with its domain where the resolver knows it: /etc/hosts, then DNS.
  * May block as long as the C library's resolver does. */
@@ -60,7 +60,7 @@ complete_hostname(struct config_reader *r)
 		    reason);
 }
 
-/* ---- the parts of `to` -------------------------------------------------- */
+/* ---- the parts of `to` ------------------------------------------------- */
 
 enum { SMTP_PORT = 25, LMTP_PORT = 24 /* RFC 2033 leaves it; IANA's */ };
 
@@ -144,7 +144,7 @@ config_parse_to(struct config_route *route, char *reason, size_t reason_size)
 	return parse_host(route, reason, reason_size);
 }
 
-/* ---- lists -------------------------------------------------------------- */
+/* ---- lists ------------------------------------------------------------- */
 
 static void
 complete_listeners(struct config_reader *r)

@@ -11,7 +11,7 @@
 
 #define FILE_SIZE_MAX ((size_t)1024 * 1024)
 
-/* ---- life --------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------- */
 
 static void
 list_done(const struct config_key *key, void *base)
@@ -92,7 +92,7 @@ config_unref(struct config **config)
 		config_free(c);
 }
 
-/* ---- reading ------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------- */
 
 /* All steps that find mistakes, each where the ones before let it make sense.
  * Files are looked at even when a key elsewhere is wrong. */
@@ -160,7 +160,7 @@ config_load(const char *path, bool check_files, config_mistake_fn *fn,
 	return code;
 }
 
-/* ---- asking ------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------ */
 
 /* "*.rest" of a domain "label.rest". */
 static const struct config_route *

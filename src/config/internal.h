@@ -63,7 +63,7 @@ struct config_table {
 
 extern const struct config_table config_root_table;
 
-/* ---- mistakes ----------------------------------------------------------- */
+/* ---- mistakes ---------------------------------------------------------- */
 
 #define CONFIG_MISTAKES_MAX 100
 #define CONFIG_MISTAKE_TEXT_MAX 400
@@ -96,7 +96,7 @@ const char *config_quote(
 /* The nearest of the table's keys, or NULL when none is near. */
 const char *config_suggest(const struct config_table *table, struct span name);
 
-/* ---- reading ------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------- */
 
 struct config_reader {
 	yaml_document_t *document;
@@ -134,7 +134,7 @@ void config_complete(struct config_reader *r);
 bool config_parse_to(
     struct config_route *route, char *reason, size_t reason_size);
 
-/* ---- values ------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------ */
 
 struct config_scalar {
 	const struct config_key *key;

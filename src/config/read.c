@@ -138,7 +138,7 @@ read_scalar(struct config_reader *r, const struct place *p,
 	return false;
 }
 
-/* ---- lists -------------------------------------------------------------- */
+/* ---- lists ------------------------------------------------------------- */
 
 static size_t
 item_size(const struct config_key *key)
@@ -196,7 +196,7 @@ read_list(struct config_reader *r, const struct place *p, yaml_node_t *node)
 	}
 }
 
-/* ---- defaults ----------------------------------------------------------- */
+/* ---- defaults ---------------------------------------------------------- */
 
 /* Our own words: they must be right. */
 static void
@@ -244,7 +244,7 @@ set_default(struct config_reader *r, const struct place *p)
 		    r, p, span_of(p->key->default_text), field_of(p));
 }
 
-/* ---- maps --------------------------------------------------------------- */
+/* ---- maps -------------------------------------------------------------- */
 
 static void
 read_missing(
@@ -392,7 +392,7 @@ config_read(struct config_reader *r)
 	read_map(r, root, &config_root_table, r->config);
 }
 
-/* ---- looking back ------------------------------------------------------- */
+/* ---- looking back ------------------------------------------------------ */
 
 static yaml_node_t *
 map_get(struct config_reader *r, yaml_node_t *map, const char *key)

@@ -32,7 +32,7 @@ refuse(char reason[static CONFIG_REASON_SIZE], const char *format, ...)
 	return false;
 }
 
-/* ---- texts -------------------------------------------------------------- */
+/* ---- texts ------------------------------------------------------------- */
 
 /* Characters that libyaml would not read back from a quoted text, or that
  * would change lines: controls, U+2028, U+2029, U+FEFF, U+FFFE, U+FFFF. */
@@ -217,7 +217,7 @@ text_done(void *field)
 	*text = NULL;
 }
 
-/* ---- words and numbers -------------------------------------------------- */
+/* ---- words and numbers ------------------------------------------------- */
 
 static const char *const bool_names[] = { "false", "true", NULL };
 
@@ -415,7 +415,7 @@ format_number(const struct config_key *key, const void *field, struct buf *out)
 	append_number(key->kind, number, out);
 }
 
-/* ---- addresses ---------------------------------------------------------- */
+/* ---- addresses --------------------------------------------------------- */
 
 static bool
 parse_listen(const struct config_scalar *s, void *field, char *reason)
@@ -499,7 +499,7 @@ format_network(const struct config_key *key, const void *field, struct buf *out)
 	append_text(span_of(text), out);
 }
 
-/* ---- references --------------------------------------------------------- */
+/* ---- references -------------------------------------------------------- */
 
 static bool
 parse_source(const struct config_scalar *s, void *field, char *reason)
@@ -528,7 +528,7 @@ format_source(const struct config_key *key, const void *field, struct buf *out)
 	append_text(span_of(source->name), out);
 }
 
-/* ---- all kinds ---------------------------------------------------------- */
+/* ---- all kinds --------------------------------------------------------- */
 
 struct kind {
 	const char *noun;

@@ -23,7 +23,7 @@ struct draft {
 	struct directory_made_credential made;
 };
 
-/* ---- what is asked for -------------------------------------------------- */
+/* ---- what is asked for ------------------------------------------------- */
 
 static int
 parse_networks(struct draft *draft, struct failure *ret_failure)
@@ -64,7 +64,7 @@ check_label(const char *label, struct failure *ret_failure)
 	    DIRECTORY_LABEL_MAX);
 }
 
-/* ---- into the database -------------------------------------------------- */
+/* ---- into the database ------------------------------------------------- */
 
 /* Room is left for the random part; "a-very-long-tenant-name…" is cut. */
 static void

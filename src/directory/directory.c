@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-/* ---- life --------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------- */
 
 /* Reads all as of one moment, with the number by which SQLite tells whether
  * others changed it since. */
@@ -86,7 +86,7 @@ directory_refresh(struct directory *directory)
 	return code;
 }
 
-/* ---- changes ------------------------------------------------------------ */
+/* ---- changes ----------------------------------------------------------- */
 
 int
 directory_change_begin(struct directory *d, struct failure *ret_failure)

@@ -69,7 +69,7 @@ void directory_close(struct directory **directory);
 /* Takes in what other processes changed. 1: there was something. */
 MUST_CHECK int directory_refresh(struct directory *directory);
 
-/* ---- reading ------------------------------------------------------------ */
+/* ---- reading ----------------------------------------------------------- */
 
 /* The present state; unref when done. Cheap: a counter. */
 struct directory_snapshot *directory_snapshot(struct directory *directory);
@@ -104,7 +104,7 @@ const struct directory_stream *directory_streams(
 const struct directory_credential *directory_credentials(
     const struct directory_snapshot *s, size_t *ret_count);
 
-/* ---- changing: each is durable when it returns -------------------------- */
+/* ---- changing: each is durable when it returns ------------------------- */
 
 /* Names: 1..64 of [a-z0-9-._], beginning with a letter or digit. ERR_EXISTS,
  * ERR_NOT_FOUND, ERR_SYNTAX, ERR_REFUSED with a sentence. */

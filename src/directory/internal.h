@@ -82,7 +82,7 @@ struct directory_snapshot {
 	struct map *credentials_by_username; /* only those that may log in */
 };
 
-/* ---- sql.c -------------------------------------------------------------- */
+/* ---- sql.c ------------------------------------------------------------- */
 
 /* The prepared statement, reset and without values. */
 sqlite3_stmt *directory_sql(struct directory *d, enum directory_sql sql);
@@ -102,7 +102,7 @@ int directory_sql_code(int sqlite_code);
 int directory_sql_failure(
     struct directory *d, int code, struct failure *ret_failure);
 
-/* ---- schema.c ----------------------------------------------------------- */
+/* ---- schema.c ---------------------------------------------------------- */
 
 #define DIRECTORY_SCHEMA_VERSION 1
 
@@ -110,7 +110,7 @@ int directory_sql_failure(
 MUST_CHECK int directory_schema_open(
     struct directory *d, struct failure *ret_failure);
 
-/* ---- snapshot.c --------------------------------------------------------- */
+/* ---- snapshot.c -------------------------------------------------------- */
 
 /* Reads everything; within a transaction of the caller's. */
 MUST_CHECK int directory_snapshot_load(
@@ -119,7 +119,7 @@ MUST_CHECK int directory_snapshot_load(
 void directory_snapshot_swap(
     struct directory *d, struct directory_snapshot *snapshot);
 
-/* ---- directory.c -------------------------------------------------------- */
+/* ---- directory.c ------------------------------------------------------- */
 
 /* A change: begin; then write, with `code` the outcome so far; then end, which
  * commits and swaps when code is 0 and else rolls back. Between the two the
@@ -141,7 +141,7 @@ MUST_CHECK int directory_require_stream(struct directory *d, uint32_t tenant,
 /* The row just inserted. */
 uint32_t directory_last_id(const struct directory *d);
 
-/* ---- secret.c ----------------------------------------------------------- */
+/* ---- secret.c ---------------------------------------------------------- */
 
 #define DIRECTORY_SCRAM_ITERATIONS 4096
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- from the database -------------------------------------------------- */
+/* ---- from the database ------------------------------------------------- */
 
 /* Room for one more in an array that grows by doubling. */
 static void *
@@ -184,7 +184,7 @@ load(struct directory *d, enum directory_sql sql,
 	return code;
 }
 
-/* ---- for quick use ------------------------------------------------------ */
+/* ---- for quick use ----------------------------------------------------- */
 
 #define STREAM_KEY_SIZE (DIRECTORY_NAME_MAX + sizeof(uint32_t))
 
@@ -298,7 +298,7 @@ directory_snapshot_load(
 	return code;
 }
 
-/* ---- taking and giving back --------------------------------------------- */
+/* ---- taking and giving back -------------------------------------------- */
 
 struct directory_snapshot *
 directory_snapshot(struct directory *directory)
@@ -336,7 +336,7 @@ directory_snapshot_swap(
 	directory_snapshot_unref(&old);
 }
 
-/* ---- asking ------------------------------------------------------------- */
+/* ---- asking ------------------------------------------------------------ */
 
 const struct directory_credential *
 directory_find_credential(

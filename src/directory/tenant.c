@@ -33,7 +33,7 @@ insert_stream(struct directory *d, uint32_t tenant,
 	return directory_sql_run(d, SQL_ADD_STREAM);
 }
 
-/* ---- tenants ------------------------------------------------------------ */
+/* ---- tenants ----------------------------------------------------------- */
 
 static int
 insert_tenant(struct directory *d, const char *name, uint32_t *ret_id,
@@ -112,7 +112,7 @@ directory_remove_tenant(
 	return directory_change_end(d, code, ret_failure);
 }
 
-/* ---- streams ------------------------------------------------------------ */
+/* ---- streams ----------------------------------------------------------- */
 
 static int
 add_stream(struct directory *d, const struct directory_new_stream *stream,

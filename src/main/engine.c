@@ -34,7 +34,7 @@ engine_chief_loop(struct engine *engine)
 	return engine->loop;
 }
 
-/* ---- from the committer: accepted mail to its dispatchers ----------------------- */
+/* ---- from the committer: accepted mail to its dispatchers -------------- */
 
 static void
 on_accepted(void *arg, const struct intake_accepted *a)
@@ -58,7 +58,7 @@ on_accepted(void *arg, const struct intake_accepted *a)
 	}
 }
 
-/* ---- from the spool: what a former life left --------------------------------------- */
+/* ---- from the spool: what a former life left --------------------------- */
 
 static bool
 same_delivery(const struct spool_live_rcpt *a, const struct spool_live_rcpt *b)
@@ -130,7 +130,7 @@ on_standing_order(void *arg, const struct spool_order *order)
 		(void)dispatch_operate(e->reactors[i].dispatch, &request);
 }
 
-/* ---- start -------------------------------------------------------------------------- */
+/* ---- start ------------------------------------------------------------- */
 
 /* Makes a directory that the service writes. As root: his, when it is new. */
 static int
@@ -282,7 +282,7 @@ confine(struct engine *e, struct failure *f)
 	return result;
 }
 
-/* ---- the chief ------------------------------------------------------------------------ */
+/* ---- the chief --------------------------------------------------------- */
 
 static void
 stop(struct engine *e)
@@ -380,7 +380,7 @@ serve(struct engine *e)
 	return loop_run(e->loop);
 }
 
-/* ---- end ---------------------------------------------------------------------------------- */
+/* ---- end --------------------------------------------------------------- */
 
 /* From the outside in: nobody asks any more, reactors end, then what they wrote
  * to is closed. Also undoes half a start. */

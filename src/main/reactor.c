@@ -144,7 +144,7 @@ reactor_done(struct reactor *r)
 	loop_free(&r->loop);
 }
 
-/* ---- work from other threads --------------------------------------------------- */
+/* ---- work from other threads ------------------------------------------- */
 
 struct posted_delivery {
 	struct loop_item item;

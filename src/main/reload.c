@@ -117,7 +117,7 @@ refuse_restart_changes(
 	    "%s changed: that takes a restart; nothing was reloaded", what);
 }
 
-/* ---- handing out ------------------------------------------------------------------ */
+/* ---- handing out ------------------------------------------------------- */
 
 struct handover {
 	struct loop_item item;
@@ -189,7 +189,7 @@ engine_reload(struct engine *e, struct failure *f)
 	return 0;
 }
 
-/* ---- asked for by the control socket ------------------------------------------------ */
+/* ---- asked for by the control socket ----------------------------------- */
 
 struct reload_call {
 	struct loop_item item;

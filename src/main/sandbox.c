@@ -85,7 +85,7 @@ parse_options(struct sandbox *s, int argc, char **argv, int *ret_status)
 	return true;
 }
 
-/* ---- preparing the folder ---------------------------------------------------------- */
+/* ---- preparing the folder ---------------------------------------------- */
 
 static int
 make_certificate(const struct sandbox_places *p)
@@ -152,7 +152,7 @@ parse_config(struct buf *text, const char *name, struct config **ret_config,
 	return 0;
 }
 
-/* ---- the receiving server ------------------------------------------------------------- */
+/* ---- the receiving server ---------------------------------------------- */
 
 static _Noreturn void
 run_receiver(const struct sandbox *s, pid_t parent)
@@ -202,7 +202,7 @@ stop_receiver(struct sandbox *s)
 		continue;
 }
 
-/* ---- showing what arrives ---------------------------------------------------------------- */
+/* ---- showing what arrives ---------------------------------------------- */
 
 static void
 show_arrivals(struct loop_timer *timer)

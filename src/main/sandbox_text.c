@@ -73,7 +73,7 @@ sandbox_receiver_config(const struct sandbox_places *p, struct buf *out)
 	put_path(out, "    to: ", p->maildir);
 }
 
-/* ---- the credential ------------------------------------------------------------------ */
+/* ---- the credential ---------------------------------------------------- */
 
 static bool
 read_kept(const struct sandbox_places *p, struct sandbox_credential *c)
@@ -135,7 +135,7 @@ sandbox_credential(const struct sandbox_places *p, struct directory *directory,
 	return 0;
 }
 
-/* ---- lines for people ------------------------------------------------------------------- */
+/* ---- lines for people -------------------------------------------------- */
 
 static void
 print_examples(

@@ -435,7 +435,7 @@ stream_write(
 	return write_tls(stream, iov, count, ret_len);
 }
 
-/* --- handshake ----------------------------------------------------------- */
+/* --- handshake ---------------------------------------------------------- */
 
 static int
 begin(struct stream *stream, struct tls_context *context)
@@ -552,7 +552,7 @@ stream_handshake(struct stream *stream)
 	return PROGRESS_DONE;
 }
 
-/* --- facts ---------------------------------------------------------------- */
+/* --- facts -------------------------------------------------------------- */
 
 static const char *
 why_not_verified(const struct stream *stream)

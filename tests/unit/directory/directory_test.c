@@ -308,7 +308,7 @@ heeds_a_tenant_disabled_by_hand(void **state)
 	assert_false(may_log_in(f->d, &made));
 }
 
-/* ---- mistakes ------------------------------------------------------------- */
+/* ---- mistakes ---------------------------------------------------------- */
 
 static void
 expect(struct fixture *f, int code, int expected_code, const char *expected)
@@ -427,7 +427,7 @@ says_why_credentials_are_refused(void **state)
 	    ERR_REFUSED, "was removed");
 }
 
-/* ---- other processes ------------------------------------------------------ */
+/* ---- other processes --------------------------------------------------- */
 
 static void
 sees_what_another_handle_changed(void **state)
@@ -549,7 +549,7 @@ belongs_to_the_folders_owner(void **state)
 	}
 }
 
-/* ---- threads -------------------------------------------------------------- */
+/* ---- threads ----------------------------------------------------------- */
 
 struct reader {
 	struct directory *d;

@@ -21,7 +21,7 @@
 #include "base/mem.h"
 #include "log/internal.h"
 
-/* --- stderr into a pipe -------------------------------------------------- */
+/* --- stderr into a pipe ------------------------------------------------- */
 
 static int saved_stderr, reading_end;
 
@@ -68,7 +68,7 @@ count_lines(const struct buf *b, const char *with)
 	return count;
 }
 
-/* --- tests ---------------------------------------------------------------- */
+/* --- tests -------------------------------------------------------------- */
 
 static void
 test_direct_and_levels(void **state)

@@ -179,7 +179,7 @@ test_plain(void **state)
 	pair_done(&pair);
 }
 
-/* --- handshakes ---------------------------------------------------------- */
+/* --- handshakes --------------------------------------------------------- */
 
 static void
 test_both_directions(void **state)
@@ -390,7 +390,7 @@ test_reload(void **state)
 	server_context = new_server_context(&certificate, &key);
 }
 
-/* --- data ------------------------------------------------------------------ */
+/* --- data --------------------------------------------------------------- */
 
 static int
 bytes_in_socket(const struct stream *stream)
@@ -510,7 +510,7 @@ test_big_transfers(void **state)
 	pair_done(&sealed);
 }
 
-/* --- ends ------------------------------------------------------------------- */
+/* --- ends --------------------------------------------------------------- */
 
 /* CVE-2026-45185: clear text behind the close_notify. */
 static void
@@ -565,7 +565,7 @@ test_broken_record(void **state)
 	pair_done(&pair);
 }
 
-/* --- the whole -------------------------------------------------------------- */
+/* --- the whole ---------------------------------------------------------- */
 
 static int
 set_up(void **state)
