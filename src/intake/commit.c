@@ -18,7 +18,7 @@
 #include <stdlib.h>
 
 /* Octets of event lines after which another record is begun. */
-#define EVENT_RECORD_SIZE (256 * 1024)
+#define EVENT_RECORD_SIZE ((size_t)256 * 1024)
 
 static int
 compare_domains(const void *a, const void *b)
@@ -350,7 +350,7 @@ intake_submit(struct intake *intake, struct spool_txn **txn,
 		spool_txn_submit(txn, NULL, NULL);
 		return;
 	}
-	batch = mem_zalloc(sizeof(*batch) + count * sizeof(reports[0]));
+	batch = mem_zalloc(sizeof(*batch) + count * sizeof(void *));
 	batch->count = count;
 	for (size_t i = 0; i < count; i++)
 		batch->messages[i] = reports[i];

@@ -57,7 +57,10 @@ write_draft(struct intake_message *m, struct span piece)
 	if ((m->envelope.flags & SPOOL_DOTS) == 0 &&
 	    dots_needed(&m->dots, piece))
 		m->envelope.flags |= SPOOL_DOTS;
-	m->last[0] = piece.len > 1 ? piece.ptr[piece.len - 2] : m->last[1];
+	BUG_UNLESS(piece.ptr != NULL);
+	m->last[0] = m->last[1];
+	if (piece.len > 1)
+		m->last[0] = piece.ptr[piece.len - 2];
 	m->last[1] = piece.ptr[piece.len - 1];
 }
 
@@ -307,7 +310,7 @@ end_header(struct intake_message *m)
 {
 	struct span all = buf_span(&m->header);
 
-	if (all.len == 0 || (!m->binary && all.ptr[all.len - 1] != '\n'))
+	if (all.len == 0 || (!m->binary && !span_ends_nocase(all, SPAN("\n"))))
 		buf_append_str(&m->header, "\r\n");
 	all = buf_span(&m->header);
 	take_header(m, all, all.len);

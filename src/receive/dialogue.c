@@ -186,6 +186,12 @@ on_mail(struct session *s, const struct smtp_server_event *e)
 
 	BUG_UNLESS(s->message == NULL);
 	s->message = intake_mail(s->receiver->intake, &client, e->mail, &reply);
+	if (s->message == NULL)
+		LOG(LOG_INFO, "receive", "sender refused",
+		    LOG_C("client", s->peer_text),
+		    LOG_C("user", s->identity.username),
+		    LOG_S("sender", e->mail->sender.text),
+		    LOG_N("code", reply.code), LOG_S("reason", reply.text));
 	smtp_server_answer(s->smtp, &reply);
 }
 

@@ -28,12 +28,12 @@
 #include <sys/socket.h>
 
 /* Replies nobody reads: past this, nothing more is read from the client. */
-#define OUTPUT_MAX (64 * 1024)
+#define OUTPUT_MAX ((size_t)64 * 1024)
 #define RATE_WINDOW_US US_PER_MIN
 /* Time for the last reply, and for what the client sends behind it. */
 #define CLOSING_US (10 * US_PER_S)
 #define LINGER_US US_PER_S
-#define LINGER_BYTES_MAX (1024 * 1024)
+#define LINGER_BYTES_MAX (UINT64_C(1) << 20)
 /* Reads in one turn: others want theirs, too. */
 #define READS_PER_TURN 4
 

@@ -53,6 +53,24 @@ write_position(struct exporter *x)
 	return file_replace(path, span_of(text), 0640);
 }
 
+/* "LSN FILE LENGTH", or "-" for no file yet. */
+static int
+parse_position(struct span text, struct exporter *x)
+{
+	struct span rest = span_trim(text);
+	struct span lsn = span_cut(&rest, ' '), file = span_cut(&rest, ' ');
+
+	if (!span_to_u64(lsn, UINT64_MAX, &x->lsn) ||
+	    !span_to_u64(rest, INT64_MAX, &x->length) ||
+	    !span_to_cstring(file, x->file, sizeof(x->file)))
+		return ERR_CORRUPT;
+	if (strcmp(x->file, "-") == 0)
+		x->file[0] = '\0';
+	else if (!events_is_file(x->file))
+		return ERR_CORRUPT;
+	return 0;
+}
+
 static int
 read_position(struct exporter *x)
 {
@@ -60,15 +78,9 @@ read_position(struct exporter *x)
 	struct buf text = BUF_EMPTY;
 	int result = file_read(path, 4096, &text);
 
-	if (result == 0 &&
-	    sscanf(buf_cstring(&text), "%" SCNu64 " %63s %" SCNu64, &x->lsn,
-		x->file, &x->length) != 3)
-		result = ERR_CORRUPT;
+	if (result == 0)
+		result = parse_position(buf_span(&text), x);
 	buf_done(&text);
-	if (strcmp(x->file, "-") == 0)
-		x->file[0] = '\0';
-	else if (result == 0 && !events_is_file(x->file))
-		result = ERR_CORRUPT;
 	return result;
 }
 
@@ -305,7 +317,7 @@ exporter_start(struct spool *spool, const char *directory,
 static void
 stop_thread(struct exporter *x)
 {
-	const struct timespec pause = { .tv_nsec = 5 * 1000 * 1000 };
+	const struct timespec pause = { .tv_nsec = 5000000 };
 
 	for (;;) {
 		spool_events_wake(x->spool);

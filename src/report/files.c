@@ -59,7 +59,7 @@ events_is_file(const char *name)
 	size_t len = strlen(name);
 
 	return len > DAY_LEN && len < EVENTS_FILE_SIZE && name[4] == '-' &&
-	       name[7] == '-' &&
+	       name[7] == '-' && strchr(name, '/') == NULL &&
 	       span_ends_nocase(span_of(name), SPAN(".jsonl"));
 }
 

@@ -112,7 +112,7 @@ static int
 read_original(struct draft *d)
 {
 	const struct notice *n = d->notice;
-	uint64_t limit = n->config->limits.header_size + 64 * 1024;
+	uint64_t limit = n->config->limits.header_size + (UINT64_C(64) << 10);
 	struct span piece;
 
 	d->full = wants_full(d);

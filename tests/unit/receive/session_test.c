@@ -8,6 +8,7 @@
 #include "stage.h"
 
 #include <malloc.h>
+#include <sys/resource.h>
 
 static struct stage stage;
 
@@ -27,6 +28,15 @@ setup_hasty(void **state)
 		"command_time: 400ms, idle_time: 2s, message_time: 800ms, "
 		"connections: 4, connections_per_client: 3, "
 		"auth_failures: 1, errors_per_session: 4"));
+	*state = &stage;
+	return 0;
+}
+
+static int
+setup_trusting(void **state)
+{
+	stage_open(&stage,
+	    STAGE_CONFIG("message_size: 1M") "trusted_networks: [127.0.0.1]\n");
 	*state = &stage;
 	return 0;
 }
@@ -79,6 +89,74 @@ test_submission(void **state)
 	buf_done(&text);
 	command(&c, "QUIT", "221 ");
 	expect_end(&c);
+	hang_up(&c);
+}
+
+/* A credential that is revoked ends in open sessions, too. */
+static void
+test_revoked(void **state)
+{
+	struct stage *s = *state;
+	struct failure failure;
+	struct client c;
+
+	dial(s, IMPLICIT, &c);
+	secure(s, &c);
+	expect(&c, "220 ");
+	command(&c, "EHLO me", "250-");
+	log_in(s, &c, s->door.credential.password);
+	expect(&c, "235 2.7.0");
+	command(&c, "MAIL FROM:<a@x.example>", "250 2.1.0");
+	command(&c, "RSET", "250 ");
+	assert_int_equal(0, directory_revoke_credential(s->door.directory,
+				s->door.credential.username, &failure));
+	command(&c, "MAIL FROM:<a@x.example>", "550 5.7.1");
+	command(&c, "QUIT", "221 ");
+	hang_up(&c);
+}
+
+/* trusted_networks: no AUTH on a submission listener, and none elsewhere. */
+static void
+test_trusted(void **state)
+{
+	struct stage *s = *state;
+	struct client c;
+
+	dial(s, STARTTLS, &c);
+	expect(&c, "220 ");
+	command(&c, "EHLO me", "250-");
+	command(&c, "MAIL FROM:<a@x.example>", "250 2.1.0");
+	command(&c, "RCPT TO:<b@far.example>", "250 2.1.5");
+	hang_up(&c);
+	dial(s, MX, &c);
+	expect(&c, "220 ");
+	command(&c, "EHLO me", "250-");
+	command(&c, "MAIL FROM:<a@x.example>", "250 2.1.0");
+	command(&c, "RCPT TO:<b@far.example>", "550 5.7.1");
+	hang_up(&c);
+}
+
+/* Without descriptors clients wait in the backlog. */
+static void
+test_no_descriptors(void **state)
+{
+	struct stage *s = *state;
+	struct rlimit before, low;
+	struct client c;
+
+	assert_int_equal(0, getrlimit(RLIMIT_NOFILE, &before));
+	int next = dup(0);
+	assert_true(next >= 0);
+	close(next);
+	low = before;
+	low.rlim_cur = (rlim_t)next + 1; /* the client's, and no more */
+	assert_int_equal(0, setrlimit(RLIMIT_NOFILE, &low));
+	dial(s, MX, &c);
+	struct pollfd p = { .fd = stream_fd(c.stream), .events = POLLIN };
+	int heard = poll(&p, 1, 250);
+	assert_int_equal(0, setrlimit(RLIMIT_NOFILE, &before));
+	assert_int_equal(0, heard);
+	expect(&c, "220 ");
 	hang_up(&c);
 }
 
@@ -545,6 +623,10 @@ main(void)
 #define PATIENT(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 #define HASTY(test) cmocka_unit_test_setup_teardown(test, setup_hasty, teardown)
 		PATIENT(test_submission),
+		PATIENT(test_revoked),
+		cmocka_unit_test_setup_teardown(
+		    test_trusted, setup_trusting, teardown),
+		PATIENT(test_no_descriptors),
 		PATIENT(test_starttls_injection),
 		PATIENT(test_bursts),
 		PATIENT(test_half_close),

@@ -181,13 +181,13 @@ static void
 test_bad_position(void **state)
 {
 	static const char *const texts[] = { "", "x", "12 ../../x 3\n",
-		"12 2026-11-23.jsonl\n" };
+		"12 0000-00-/../x.jsonl 3\n", "12 2026-11-23.jsonl\n" };
 	struct stage *s = *state;
 	AUTO_FREE char *position = mem_printf("%s/position", s->events);
 	struct failure failure = { 0 };
 
 	exporter_stop(&s->exporter);
-	for (size_t i = 0; i < 4; i++) {
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
 		assert_int_equal(
 		    0, file_replace(position, span_of(texts[i]), 0640));
 		assert_true(exporter_start(s->door.spool, s->events,
