@@ -272,12 +272,21 @@ on_reset(struct session *s)
 	intake_abort(&s->message);
 }
 
+/* What the log of every day need not tell. */
+static bool
+is_ordinary(struct span reason)
+{
+	return reason.len == 0 || span_eq(reason, SPAN("quit")) ||
+	       span_eq(reason, SPAN("terminated")) ||
+	       span_eq(reason, SPAN("refused at the greeting"));
+}
+
 static void
 on_close(struct session *s, const struct smtp_server_event *e)
 {
-	if (e->text.len > 0)
-		LOG(LOG_DEBUG, "receive", "closing",
-		    LOG_C("client", s->peer_text), LOG_S("reason", e->text));
+	LOG(is_ordinary(e->text) ? LOG_DEBUG : LOG_INFO, "receive",
+	    "session ended", LOG_C("client", s->peer_text),
+	    LOG_C("user", s->identity.username), LOG_S("reason", e->text));
 	s->phase = SESSION_CLOSING;
 }
 
