@@ -48,8 +48,9 @@ void log_line(enum log_level level, const char *room, const char *message,
 	((struct log_field){                                                   \
 	    .name = (n), .kind = LOG_FIELD_NUMBER, .number = (int64_t)(v) })
 
-/* LOG(LOG_INFO, "receive", "auth failed", LOG_C("client", ip), …) */
+/* The list has a field before the first, so that it may also be empty.
+ * LOG(LOG_INFO, "receive", "auth failed", LOG_C("client", ip), …) */
 #define LOG(level, room, message, ...)                                         \
 	log_line((level), (room), (message),                                   \
-	    (const struct log_field[]){                                        \
-		__VA_ARGS__ __VA_OPT__(, ){ .name = NULL } })
+	    &(const struct log_field[]){                                       \
+		{ .name = "" }, ##__VA_ARGS__, { .name = NULL } }[1])

@@ -95,7 +95,7 @@ get_bytes(const uint8_t *p, size_t len)
 static struct msgid
 assemble(int64_t wall_us, uint16_t node, uint64_t number)
 {
-	struct msgid id;
+	struct msgid id = { 0 };
 	/* A clock before 1970 must not make an id that sorts last. */
 	uint64_t ms = wall_us < 0 ? 0 : (uint64_t)(wall_us / US_PER_MS);
 

@@ -174,7 +174,7 @@ run_receiver(const struct sandbox *s, pid_t parent)
 	if (result < 0)
 		fprintf(
 		    stderr, "posthouse: sandbox receiver: %s\n", failure.text);
-	_exit(result < 0);
+	_exit(result < 0 ? 1 : 0);
 }
 
 static int

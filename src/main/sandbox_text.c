@@ -192,7 +192,7 @@ sandbox_print_welcome(const struct sandbox_places *p,
 	       "  certificate  %s\n"
 	       "  all mail     %s\n\n"
 	       "Paste one of these into another terminal:\n\n",
-	    p->port, p->port + 1, c->username, c->password, p->certificate,
+	    p->port, p->port + 1U, c->username, c->password, p->certificate,
 	    p->maildir);
 	print_examples(p, c);
 	printf("Arrivals (^C ends the sandbox):\n");
