@@ -110,6 +110,12 @@ void selection_done(struct selection *selection);
 json_t *queues_of_message(
     const struct api *api, const struct spool_envelope *envelope);
 
+/* ---- orders.c ---------------------------------------------------------- */
+
+/* Until what the dispatchers have written is on stable storage. False: the
+ * answer is made. */
+bool orders_await_outcomes(struct call *call);
+
 /* ---- events.c ---------------------------------------------------------- */
 
 char *events_directory(const struct api *api); /* mem_free it */

@@ -304,7 +304,7 @@ messages_cancel(struct call *call)
 		respond_error(call, 409, "refused",
 		    "nothing of the message waits any more: it is being "
 		    "delivered at this moment, or has found its end");
-	else
+	else if (orders_await_outcomes(call))
 		respond_json(call, 200,
 		    json_pack("{s:s, s:o}", "message_id", call->arguments[0],
 			"cancelled", json_count(c.count)));

@@ -2,8 +2,9 @@
 
 /*
  * What operators do to queues. Holds and releases are written to the spool
- * before they act, so that a crash after the answer forgets nothing; the other
- * operations are made durable by the dispatchers as outcomes.
+ * before they act; what ends mail is written by the dispatchers as outcomes,
+ * and waited for. So a crash after the answer forgets nothing, but of a bounce
+ * of very many, which dispatchers work off over time.
  */
 
 #include "api/internal.h"
@@ -62,6 +63,23 @@ write_orders(const struct api *api, const struct order *o)
 	return spool_txn_commit(&txn);
 }
 
+bool
+orders_await_outcomes(struct call *call)
+{
+	/* The spool keeps the order of what it is given: behind this empty
+	 * transaction nothing of the dispatchers' is left to be written. */
+	struct spool_txn *txn = spool_txn_new(call->api->spool);
+	int result = spool_txn_commit(&txn);
+
+	if (result == 0)
+		return true;
+	respond_error(call, 500, "not_stored",
+	    "it is done, but could not be written to the spool yet (%s): "
+	    "after a crash the mail would be there again",
+	    error_text(result));
+	return false;
+}
+
 static bool
 is_standing(const struct order *o)
 {
@@ -84,6 +102,8 @@ carry_out(struct call *call, struct order *o)
 		}
 	}
 	call->api->each_dispatch(call->api->owner, act, o);
+	if (o->operation == DISPATCH_BOUNCE && !orders_await_outcomes(call))
+		return;
 	respond_json(call, 200,
 	    json_pack("{s:o}", is_standing(o) ? "queues" : "deliveries",
 		json_count(o->count)));
