@@ -114,10 +114,17 @@ void api_response_done(struct api_response *response);
 
 struct api_server;
 
-/* On a listening socket (the control socket's, or an `http` listener's with
- * `public_only`: then only /health and /metrics are there). Takes fd. */
+/* What a socket is for; the rest is not there. */
+enum api_door {
+	API_DOOR_CONTROL, /* everything: DATA_DIR/control.sock, by file mode */
+	API_DOOR_SUBMIT, /* POST messages/raw: DATA_DIR/submit.sock, for every
+			     local user's sendmail */
+	API_DOOR_PUBLIC, /* GET /health and /metrics: `http` listeners */
+};
+
+/* On a listening socket, which is taken. */
 MUST_CHECK int api_server_start(const struct api *api, int listen_fd,
-    bool public_only, struct api_server **ret_server,
+    enum api_door door, struct api_server **ret_server,
     struct failure *ret_failure);
 /* Ends open streams and waits for open requests. */
 void api_server_stop(struct api_server **server);

@@ -34,7 +34,7 @@ enum {
 
 struct api_server {
 	const struct api *api;
-	bool public_only;
+	enum api_door door;
 	struct MHD_Daemon *daemon;
 };
 
@@ -247,17 +247,29 @@ declared_length(struct exchange *x)
 	return length;
 }
 
+static bool
+is_submission(const struct api_request *request)
+{
+	return strcmp(request->method, "POST") == 0 &&
+	       strcmp(request->path, "/api/v1/messages/raw") == 0;
+}
+
 static enum MHD_Result
 begin(struct api_server *server, struct exchange *x,
     const struct api_request *request)
 {
-	if (server->public_only && !is_public(request->path))
+	if (server->door == API_DOOR_PUBLIC && !is_public(request->path))
 		return send_error(x, 404, "not_found",
 		    "only /health and /metrics are here; the admin API is on "
 		    "the control socket");
-	if (server->public_only && strcmp(request->method, "GET") != 0)
+	if (server->door == API_DOOR_PUBLIC &&
+	    strcmp(request->method, "GET") != 0)
 		return send_error(
 		    x, 405, "method_not_allowed", "only GET is possible here");
+	if (server->door == API_DOOR_SUBMIT && !is_submission(request))
+		return send_error(x, 403, "forbidden",
+		    "this socket takes messages only; the admin API is on the "
+		    "control socket, for root and the service's group");
 	if (declared_length(x) > api_body_limit(request))
 		return send_error(x, 413, "too_large",
 		    "the body is larger than this request may have");
@@ -268,7 +280,8 @@ static enum MHD_Result
 take_body(struct api_server *server, struct exchange *x,
     const struct api_request *request, struct span piece)
 {
-	uint64_t limit = server->public_only ? 0 : api_body_limit(request);
+	uint64_t limit =
+	    server->door == API_DOOR_PUBLIC ? 0 : api_body_limit(request);
 
 	if (buf_size(&x->body) + piece.len > limit)
 		x->too_large = true;
@@ -312,7 +325,7 @@ on_request(void *cls, struct MHD_Connection *connection, const char *url,
 		    "the body is larger than this request may have");
 	request.owner = x;
 	request.body = buf_span(&x->body);
-	request.user = server->public_only ? NULL : peer_user(x);
+	request.user = server->door == API_DOOR_PUBLIC ? NULL : peer_user(x);
 	return answer(server, x, &request);
 }
 
@@ -338,7 +351,7 @@ on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
 static struct MHD_Daemon *
 start_daemon(struct api_server *server, int fd)
 {
-	bool is_public_door = server->public_only;
+	bool is_public_door = server->door == API_DOOR_PUBLIC;
 	const struct MHD_OptionItem options[] = {
 		{ MHD_OPTION_CONNECTION_LIMIT,
 		    is_public_door ? PUBLIC_CONNECTIONS : CONTROL_CONNECTIONS,
@@ -365,14 +378,14 @@ start_daemon(struct api_server *server, int fd)
 }
 
 int
-api_server_start(const struct api *api, int listen_fd, bool public_only,
+api_server_start(const struct api *api, int listen_fd, enum api_door door,
     struct api_server **ret_server, struct failure *ret_failure)
 {
 	struct api_server *server = MEM_NEW(struct api_server);
 
 	BUG_UNLESS(listen_fd >= 0);
 	server->api = api;
-	server->public_only = public_only;
+	server->door = door;
 	server->daemon = start_daemon(server, listen_fd);
 	if (server->daemon == NULL) {
 		close(listen_fd);

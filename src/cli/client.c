@@ -83,7 +83,7 @@ become_owner(const struct config *config, struct failure *f)
 {
 	const char *dir = config->data_dir;
 	const struct passwd *user;
-	int result = file_make_directory(dir, 0750);
+	int result = file_make_directory(dir, 0751);
 
 	if (result < 0)
 		return failure_set(f, result,
@@ -129,6 +129,15 @@ load_config(struct client *c, const char *path, struct failure *f)
 	return 0;
 }
 
+/* For users who may hand in mail and nothing else. */
+static int
+use_submission_socket(struct client *c)
+{
+	mem_free(c->socket);
+	c->socket = mem_printf("%s/submit.sock", c->config->data_dir);
+	return probe(c->socket);
+}
+
 static int
 open_client(struct client *c, const char *config_path, const char *control,
     int flags, struct failure *f)
@@ -138,6 +147,9 @@ open_client(struct client *c, const char *config_path, const char *control,
 	else
 		TRY(load_config(c, config_path, f));
 	int result = probe(c->socket);
+	if ((result == -EACCES || result == -EPERM) &&
+	    (flags & CLIENT_SUBMITS) != 0 && control == NULL)
+		result = use_submission_socket(c);
 	if (result == 0)
 		return 0;
 	if (!is_absent(result) || control != NULL ||

@@ -86,7 +86,10 @@ struct answer {
 
 struct client;
 
-enum client_flags { CLIENT_NEEDS_SERVICE = 1 };
+enum client_flags {
+	CLIENT_NEEDS_SERVICE = 1,
+	CLIENT_SUBMITS = 2, /* the submission socket will do */
+};
 
 /* To the service's control socket; when none runs, to handlers in this process.
  * The failure's code is ERR_CLOSED when only the service is missing. */

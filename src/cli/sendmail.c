@@ -293,7 +293,8 @@ submit(const struct sendmail_options *o)
 	if (control != NULL && control[0] == '\0')
 		control = NULL;
 	if (client_open(o->config != NULL ? o->config : cli_default_config(),
-		control, CLIENT_NEEDS_SERVICE, &client, &failure) < 0) {
+		control, CLIENT_NEEDS_SERVICE | CLIENT_SUBMITS, &client,
+		&failure) < 0) {
 		say(failure.text);
 		return status_of_failure(failure.code);
 	}

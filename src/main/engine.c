@@ -132,13 +132,21 @@ on_standing_order(void *arg, const struct spool_order *order)
 
 /* ---- start ------------------------------------------------------------- */
 
+/* data_dir may be passed through on the way to submit.sock; what stands in it
+ * keeps others out by its own mode. */
+#define DATA_DIR_MODE 0751
+#define MAILDIR_MODE 0750
+
 /* Makes a directory that the service writes. As root: his, when it is new. */
 static int
-prepare_directory(const struct engine *e, const char *path, bool chown_always,
-    struct failure *f)
+prepare_directory(
+    const struct engine *e, const char *path, mode_t mode, struct failure *f)
 {
 	bool exists = access(path, F_OK) == 0;
-	int result = file_make_directory(path, 0750);
+	int result = file_make_directory(path, mode);
+
+	if (result == 0 && !exists && chmod(path, mode) < 0)
+		result = -errno;
 
 	if (result < 0)
 		return failure_set(f, result,
@@ -146,7 +154,7 @@ prepare_directory(const struct engine *e, const char *path, bool chown_always,
 		    "service's user",
 		    path, error_text(result));
 	if (geteuid() != 0 || e->options->keep_user ||
-	    (exists && !chown_always))
+	    (exists && mode != DATA_DIR_MODE))
 		return 0;
 	const struct passwd *user = getpwnam(e->config->user);
 	if (user == NULL)
@@ -166,11 +174,11 @@ prepare_directories(struct engine *e, struct failure *f)
 {
 	const struct config *c = e->config;
 
-	TRY(prepare_directory(e, c->data_dir, true, f));
+	TRY(prepare_directory(e, c->data_dir, DATA_DIR_MODE, f));
 	for (size_t i = 0; i < c->route_count; i++) {
 		if (c->routes[i].deliver == CONFIG_DELIVER_MAILDIR)
 			TRY(prepare_directory(
-			    e, c->routes[i].to_path, false, f));
+			    e, c->routes[i].to_path, MAILDIR_MODE, f));
 	}
 	return 0;
 }
@@ -219,10 +227,10 @@ start_reactors(struct engine *e, struct failure *f)
 }
 
 static int
-start_server(struct engine *e, int fd, bool public_only, struct failure *f)
+start_server(struct engine *e, int fd, enum api_door door, struct failure *f)
 {
 	return api_server_start(
-	    &e->api, fd, public_only, &e->servers[e->server_count++], f);
+	    &e->api, fd, door, &e->servers[e->server_count++], f);
 }
 
 static int
@@ -244,17 +252,18 @@ start_services(struct engine *e, struct failure *f)
 		.started_us = clock_wall_us(),
 		.hostname = e->config->hostname,
 	};
-	e->servers = mem_zalloc((listeners + 1) * sizeof(struct api_server *));
-	int control = e->control_fd;
-	e->control_fd = -1;
-	TRY(start_server(e, control, false, f));
+	e->servers = mem_zalloc((listeners + 2) * sizeof(struct api_server *));
+	int control = e->control_fd, submit = e->submit_fd;
+	e->control_fd = e->submit_fd = -1;
+	TRY(start_server(e, control, API_DOOR_CONTROL, f));
+	TRY(start_server(e, submit, API_DOOR_SUBMIT, f));
 	for (size_t i = 0; i < listeners; i++) {
 		int fd = e->listen_fds[i];
 
 		if (e->config->listeners[i].service != CONFIG_HTTP)
 			continue;
 		e->listen_fds[i] = -1;
-		TRY(start_server(e, fd, true, f));
+		TRY(start_server(e, fd, API_DOOR_PUBLIC, f));
 	}
 	return 0;
 }
@@ -418,6 +427,8 @@ start(struct engine *e, struct failure *f)
 {
 	int result = loop_new(&e->loop);
 
+	/* Mail, keys and events are nobody else's. */
+	(void)umask(027);
 	if (result == 0)
 		result = watch_signals(e);
 	if (result < 0)
@@ -432,7 +443,7 @@ start(struct engine *e, struct failure *f)
 	/* Before any thread but the log's exists: confinement is a thread's. */
 	TRY(confine(e, f));
 	TRY(open_stores(e, f));
-	TRY(engine_bind_control(e, f));
+	TRY(engine_bind_doors(e, f));
 	TRY(start_reactors(e, f));
 	return start_services(e, f);
 }
@@ -444,6 +455,7 @@ engine_run(struct config *config, const struct engine_options *options,
 	struct engine e = { .config = config_ref(config),
 		.options = options,
 		.control_fd = -1,
+		.submit_fd = -1,
 		.signals.fd = -1 };
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	int result;

@@ -43,7 +43,7 @@ struct engine {
 	struct reactor *reactors;
 	uint32_t reactor_count;
 	int *listen_fds; /* reactor_count × listener_count, -1 once taken */
-	int control_fd;
+	int control_fd, submit_fd;
 
 	/* The chief's own. */
 	struct loop *loop;
@@ -55,8 +55,8 @@ struct engine {
 
 /* listen.c: sockets, while we may still bind. */
 MUST_CHECK int engine_bind(struct engine *e, struct failure *ret_failure);
-/* The control socket, once the spool's lock is ours. */
-MUST_CHECK int engine_bind_control(
+/* The sockets in data_dir, once the spool's lock is ours. */
+MUST_CHECK int engine_bind_doors(
     struct engine *e, struct failure *ret_failure);
 void engine_close_sockets(struct engine *e);
 

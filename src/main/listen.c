@@ -77,32 +77,40 @@ engine_bind(struct engine *e, struct failure *f)
 	return 0;
 }
 
-int
-engine_bind_control(struct engine *e, struct failure *f)
+/* A Unix socket in data_dir; the file's mode is who may use it. */
+static int
+bind_door(struct engine *e, const char *name, mode_t mode, int *ret_fd,
+    struct failure *f)
 {
-	AUTO_FREE char *path =
-	    mem_printf("%s/control.sock", e->config->data_dir);
+	AUTO_FREE char *path = mem_printf("%s/%s", e->config->data_dir, name);
 	AUTO_FREE char *text = mem_printf("unix:%s", path);
 	struct netaddr address;
 
 	if (!netaddr_parse(span_of(text), &address))
 		return failure_set(f, -ENAMETOOLONG,
-		    "the control socket's path %s is too long for the system "
-		    "(107 bytes): choose a shorter data_dir",
+		    "the socket's path %s is too long for the system (107 "
+		    "bytes): choose a shorter data_dir",
 		    path);
 	/* Whoever held the spool's lock before is gone, so is its socket. */
 	(void)unlink(path);
-	e->control_fd = socket_listen(&address, 0);
-	if (e->control_fd < 0)
-		return failure_set(f, e->control_fd,
-		    "cannot listen on the control socket %s: %s; the "
-		    "service's user must be able to write its directory",
-		    path, error_text(e->control_fd));
-	/* The file's mode is the permission: owner and group. */
-	if (chmod(path, 0660) < 0)
+	int fd = socket_listen(&address, 0);
+	if (fd < 0)
+		return failure_set(f, fd,
+		    "cannot listen on the socket %s: %s; the service's user "
+		    "must be able to write its directory",
+		    path, error_text(fd));
+	*ret_fd = fd;
+	if (chmod(path, mode) < 0)
 		return failure_set(f, -errno, "cannot set the mode of %s: %s",
 		    path, error_text(-errno));
 	return 0;
+}
+
+int
+engine_bind_doors(struct engine *e, struct failure *f)
+{
+	TRY(bind_door(e, "control.sock", 0660, &e->control_fd, f));
+	return bind_door(e, "submit.sock", 0666, &e->submit_fd, f);
 }
 
 void
@@ -118,5 +126,7 @@ engine_close_sockets(struct engine *e)
 	e->listen_fds = NULL;
 	if (e->control_fd >= 0)
 		close(e->control_fd);
-	e->control_fd = -1;
+	if (e->submit_fd >= 0)
+		close(e->submit_fd);
+	e->control_fd = e->submit_fd = -1;
 }

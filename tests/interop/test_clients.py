@@ -2,6 +2,7 @@
 """Real clients submit: swaks, curl, msmtp, smtplib, nodemailer, Postfix, and the
 sendmail shim; each by STARTTLS and by implicit TLS where it can."""
 import json
+import os
 import pathlib
 import shutil
 import smtplib
@@ -162,3 +163,25 @@ def test_the_sendmail_shim(setup, place):
     messages = arrived(setup, 2)
     assert {m.recipients[0] for m in messages} == {"b@example.test", "c@example.test"}
     assert all(m.data.endswith(b".dot\r\nHello.\r\n") for m in messages)
+
+
+def test_the_sendmail_shim_of_an_ordinary_user(setup, place):
+    """cron's and everybody's: submission only, by a socket of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("becoming another user needs root")
+    shim = place / "sendmail"
+    shim.symlink_to(BINARY)
+    setup.config_path.chmod(0o644)
+    env = {"POSTHOUSE_CONFIG": str(setup.config_path), "PATH": "/usr/bin:/bin"}
+    result = subprocess.run([str(shim), "-t", "-i"], input=TEXT, text=True, env=env,
+                            capture_output=True, user="games", group="games",
+                            extra_groups=[], timeout=30)
+    assert result.returncode == 0, result.stderr
+    assert arrived(setup)[0].recipients == ["b@example.test"]
+    assert setup.wait_event(type="accepted")["user"] == "games"
+    listing = subprocess.run([BINARY, "queue", "list", "--config", str(setup.config_path)],
+                             capture_output=True, text=True, user="games", group="games",
+                             extra_groups=[], timeout=30)
+    assert listing.returncode == 1 and "permission" in listing.stderr.lower()
+    for name in ("spool", "events", "directory.db"):
+        assert (setup.data_dir / name).stat().st_mode & 0o007 == 0, name

@@ -11,7 +11,7 @@ struct door {
 };
 
 static void
-door_open(struct door *d, bool public_only)
+door_open(struct door *d, enum api_door door)
 {
 	struct failure failure;
 
@@ -20,9 +20,8 @@ door_open(struct door *d, bool public_only)
 	assert_true(netaddr_parse(span_of(text), &d->address));
 	int fd = socket_listen(&d->address, 0);
 	assert_true(fd >= 0);
-	assert_int_equal(api_server_start(&d->rig.api, fd, public_only,
-			     &d->server, &failure),
-	    0);
+	assert_int_equal(
+	    api_server_start(&d->rig.api, fd, door, &d->server, &failure), 0);
 }
 
 static void
@@ -89,7 +88,7 @@ requests_are_answered(void **state)
 	struct door d;
 
 	(void)state;
-	door_open(&d, false);
+	door_open(&d, API_DOOR_CONTROL);
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		int fd = door_send(&d, span_of(cases[i].request));
 
@@ -123,7 +122,7 @@ nonsense_and_leaving_do_no_harm(void **state)
 	struct door d;
 
 	(void)state;
-	door_open(&d, false);
+	door_open(&d, API_DOOR_CONTROL);
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
 		close(door_send(&d, cases[i]));
 	int fd = door_send(
@@ -153,12 +152,46 @@ the_public_door_has_nothing_else(void **state)
 	struct door d;
 
 	(void)state;
-	door_open(&d, true);
+	door_open(&d, API_DOOR_PUBLIC);
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		int fd = door_send(&d, span_of(cases[i].request));
 
 		if (!saw(fd, cases[i].wanted))
 			fail_msg("no %s", cases[i].wanted);
+		close(fd);
+	}
+	door_close(&d);
+}
+
+/* Every local user reaches this door: nothing but a message goes in. */
+static void
+the_submission_door_takes_messages_only(void **state)
+{
+	static const struct {
+		const char *request, *wanted;
+	} cases[] = {
+		{ "GET /api/v1/status HTTP/1.1\r\nHost: x\r\n\r\n", " 403 " },
+		{ "GET /api/v1/messages/raw HTTP/1.1\r\nHost: x\r\n\r\n",
+		    " 403 " },
+		{ "DELETE /api/v1/tenants/default HTTP/1.1\r\nHost: x\r\n\r\n",
+		    " 403 " },
+		{ "POST /api/v1/queues/bounce HTTP/1.1\r\nHost: x\r\n"
+		  "Content-Length: 0\r\n\r\n",
+		    " 403 " },
+		/* Without an engine it gets as far as that. */
+		{ "POST /api/v1/messages/raw HTTP/1.1\r\nHost: x\r\n"
+		  "Content-Length: 0\r\n\r\n",
+		    " 503 " },
+	};
+	struct door d;
+
+	(void)state;
+	door_open(&d, API_DOOR_SUBMIT);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		int fd = door_send(&d, span_of(cases[i].request));
+
+		if (!saw(fd, cases[i].wanted))
+			fail_msg("%zu: no %s", i, cases[i].wanted);
 		close(fd);
 	}
 	door_close(&d);
@@ -170,7 +203,7 @@ stopping_ends_streams(void **state)
 	struct door d;
 
 	(void)state;
-	door_open(&d, false);
+	door_open(&d, API_DOOR_CONTROL);
 	int fd = door_send(&d,
 	    SPAN("GET /api/v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n"));
 	assert_true(saw(fd, " 200 "));
@@ -186,6 +219,7 @@ main(void)
 		cmocka_unit_test(requests_are_answered),
 		cmocka_unit_test(nonsense_and_leaving_do_no_harm),
 		cmocka_unit_test(the_public_door_has_nothing_else),
+		cmocka_unit_test(the_submission_door_takes_messages_only),
 		cmocka_unit_test(stopping_ends_streams),
 	};
 
