@@ -440,6 +440,7 @@ start(struct engine *e, struct failure *f)
 	TRY(engine_bind(e, f));
 	if (!e->options->keep_user)
 		TRY(privilege_drop(e->config->user, f));
+	engine_check_reload(e);
 	/* Before any thread but the log's exists: confinement is a thread's. */
 	TRY(confine(e, f));
 	TRY(open_stores(e, f));

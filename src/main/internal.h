@@ -56,8 +56,7 @@ struct engine {
 /* listen.c: sockets, while we may still bind. */
 MUST_CHECK int engine_bind(struct engine *e, struct failure *ret_failure);
 /* The sockets in data_dir, once the spool's lock is ours. */
-MUST_CHECK int engine_bind_doors(
-    struct engine *e, struct failure *ret_failure);
+MUST_CHECK int engine_bind_doors(struct engine *e, struct failure *ret_failure);
 void engine_close_sockets(struct engine *e);
 
 /* reactor.c */
@@ -78,6 +77,8 @@ void reactor_each_dispatch(
 MUST_CHECK int engine_reload(struct engine *e, struct failure *ret_failure);
 /* The same, asked for by another thread, which waits. */
 int engine_reload_from(void *engine, struct failure *ret_failure);
+/* Says which files a reload could not read, now that root is given up. */
+void engine_check_reload(const struct engine *e);
 
 /* A server context from the config's files; NULL with 0 when none are named. */
 MUST_CHECK int engine_load_tls(const struct config *config,

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 int
 engine_load_tls(const struct config *config, struct tls_context **ret_context,
@@ -25,6 +26,32 @@ engine_load_tls(const struct config *config, struct tls_context **ret_context,
 		return 0;
 	return tls_context_new_server(
 	    config->tls.certificate, config->tls.private_key, ret_context, f);
+}
+
+/* Root may have read what the service's user may not. */
+static void
+warn_if_unreadable(const char *path)
+{
+	if (path == NULL || access(path, R_OK) == 0)
+		return;
+	LOG(LOG_WARNING, "main",
+	    "a file cannot be read again by the service's user, which a "
+	    "reload or a delivery will need",
+	    LOG_C("file", path), LOG_C("error", error_text(-errno)));
+}
+
+void
+engine_check_reload(const struct engine *e)
+{
+	const struct config *c = e->config;
+
+	warn_if_unreadable(e->options->config_path);
+	warn_if_unreadable(c->tls.certificate);
+	warn_if_unreadable(c->tls.private_key);
+	for (size_t i = 0; i < c->route_count; i++) {
+		warn_if_unreadable(c->routes[i].password_file);
+		warn_if_unreadable(c->routes[i].tls_ca);
+	}
 }
 
 struct mistakes {
