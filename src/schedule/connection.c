@@ -263,7 +263,8 @@ schedule_disconnected(struct schedule *s, struct schedule_connection *c,
 	/* A probe that ended in whatever way is over. */
 	if (failed || (site->is_parked && site->is_probe_due))
 		site_failed_once(site);
-	else if (site->is_parked && site->timer.position == NONE)
+	/* The time of the next probe came while this one was still open. */
+	if (site->is_parked && site->timer.position == NONE)
 		site_on_timer(site);
 	site_update(site);
 	site_free_if_unused(site);

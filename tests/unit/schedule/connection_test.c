@@ -224,6 +224,35 @@ probe_waits_for_mail(void **state)
 	schedule_free(&s);
 }
 
+/* A connection that was opened before the site was parked, and fails only after
+ * the time of the first probe, must not take that probe with it. */
+static void
+late_failure_does_not_stop_probes(void **state)
+{
+	struct schedule *s = schedule_new(&policy, 1);
+	struct schedule_connection slow;
+	struct schedule_want want;
+	struct told told = { 0 };
+	int64_t now_us = START_US;
+	(void)state;
+
+	for (uint64_t i = 1; i <= 100; i++)
+		add(s, key_of(1, SCHEDULE_BULK, "a.example"), i, now_us);
+	while (schedule_next_want(s, now_us, &want) == SCHEDULE_RESOLVE)
+		(void)schedule_set_site(
+		    s, want.queue, SPAN("dead"), now_us + 100 * US_PER_DAY);
+	assert_int_equal(want.type, SCHEDULE_CONNECT);
+	schedule_connecting(s, want.site, &slow);
+	for (unsigned n = 0; n < 3; n++)
+		assert_true(fail_one(s, now_us, &told));
+	now_us += 45 * US_PER_S;
+	expect_idle(s, now_us);
+	(void)schedule_site_failed(s, slow.site, now_us, on_told, &told);
+	schedule_disconnected(s, &slow, true, now_us);
+	assert_true(fail_one(s, now_us, &told));
+	schedule_free(&s);
+}
+
 static void
 working_site_is_spared_not_parked(void **state)
 {
@@ -367,6 +396,7 @@ main(void)
 		cmocka_unit_test(all_sites_share_a_limit),
 		cmocka_unit_test(dead_site_is_parked_and_probed),
 		cmocka_unit_test(probe_waits_for_mail),
+		cmocka_unit_test(late_failure_does_not_stop_probes),
 		cmocka_unit_test(working_site_is_spared_not_parked),
 		cmocka_unit_test(spared_site_replaces_what_ended_well),
 		cmocka_unit_test(success_forgives_failures),
