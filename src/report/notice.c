@@ -3,6 +3,7 @@
 
 #include "base/bug.h"
 #include "base/mem.h"
+#include "log/log.h"
 #include "mail/header.h"
 #include "mail/xtext.h"
 
@@ -115,7 +116,6 @@ read_original(struct draft *d)
 	uint64_t limit = n->config->limits.header_size + (UINT64_C(64) << 10);
 	struct span piece;
 
-	d->full = wants_full(d);
 	if (d->full)
 		limit = UINT64_MAX;
 	while (buf_size(&d->original) < limit) {
@@ -131,9 +131,26 @@ read_original(struct draft *d)
 		if (d->header_len > 0 && !d->full)
 			break;
 	}
+	return 0;
+}
+
+/* Damage to what was sent must not keep its sender from hearing of it: the
+ * report then returns less. */
+static void
+collect_original(struct draft *d)
+{
+	d->full = wants_full(d);
+	int err = read_original(d);
+	if (err < 0) {
+		d->full = false;
+		LOG(LOG_ERROR, "report",
+		    "the message reported on cannot be read",
+		    LOG_N(
+			"mno", spool_message_envelope(d->notice->message)->mno),
+		    LOG_C("reason", error_text(err)));
+	}
 	if (d->header_len == 0)
 		d->header_len = buf_size(&d->original);
-	return 0;
 }
 
 static void
@@ -191,7 +208,7 @@ send_draft(struct draft *d, struct spool_txn *txn, struct intake_message **ret)
 
 	if (d->count == 0)
 		return 0;
-	TRY(read_original(d));
+	collect_original(d);
 	TRY(intake_add_report(n->intake, txn, &report, ret));
 	return 1;
 }

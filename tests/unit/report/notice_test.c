@@ -39,7 +39,8 @@ struct row {
 };
 
 static void
-send_original(const struct row *row, struct spool_message **ret_message)
+send_message(
+    const struct row *row, size_t filling, struct spool_message **ret_message)
 {
 	const struct intake_client client = { .origin = INTAKE_SENDMAIL };
 	struct smtp_mail mail = door_mail(row->sender);
@@ -57,10 +58,18 @@ send_original(const struct row *row, struct spool_message **ret_message)
 		intake_rcpt(m, &rcpt, &reply);
 	}
 	intake_body(m, SPAN("Subject: original\r\n\r\nits body\r\n"));
+	for (size_t i = 0; i < filling; i += 21)
+		intake_body(m, SPAN("nineteen characters\r\n"));
 	door_end(m, &answer);
 	assert_int_equal(250, answer.code);
 	assert_int_equal(0, spool_message_open(door.spool,
 				atomic_load(&door.mno), ret_message));
+}
+
+static void
+send_original(const struct row *row, struct spool_message **ret_message)
+{
+	send_message(row, 0, ret_message);
 }
 
 static size_t
@@ -215,12 +224,58 @@ test_no_loop(void **state)
 	spool_message_unref(&message);
 }
 
+/* The body's file of the only message that has one. mem_free. */
+static char *
+only_file(const char *directory)
+{
+	char *path = NULL;
+	DIR *d = opendir(directory);
+	struct dirent *entry;
+
+	assert_non_null(d);
+	while ((entry = readdir(d))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		assert_null(path);
+		path = mem_printf("%s/%s", directory, entry->d_name);
+	}
+	closedir(d);
+	assert_non_null(path);
+	return path;
+}
+
+/* The body's file is damaged: the sender is told all the same, with what is
+ * left of the message. */
+static void
+test_damaged_original(void **state)
+{
+	const struct row row = { "s@near.example", { UNSET, UNSET }, { F, F },
+		false, SENDER, 2 };
+	struct spool_message *message;
+	struct buf text = BUF_EMPTY;
+
+	(void)state;
+	send_message(&row, 100000, &message);
+	AUTO_FREE char *big = mem_printf("%s/spool/big", door.path);
+	AUTO_FREE char *path = only_file(big);
+	assert_int_equal(0, truncate(path, 10));
+	assert_int_equal(1, write_notice(&row, message));
+	spool_message_unref(&message);
+	door_read(&door, &message, &text);
+	struct span all = buf_span(&text);
+	assert_int_equal(2, door_count(all, "Final-Recipient:"));
+	assert_int_equal(1, door_count(all, "Received: "));
+	spool_message_unref(&message);
+	buf_done(&text);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_no_loop),
+		cmocka_unit_test(test_damaged_original),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
