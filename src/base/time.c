@@ -119,7 +119,7 @@ time_format_age(int64_t us, char *buffer, size_t size)
 		(void)snprintf(
 		    buffer, size, "%lld h %lld min", min / 60, min % 60);
 	else
-		(void)snprintf(buffer, size, "%lld d", min / (24 * 60));
+		(void)snprintf(buffer, size, "%lld d", min / 1440);
 	return buffer;
 }
 

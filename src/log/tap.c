@@ -12,7 +12,7 @@
 #include <time.h>
 
 /* A listener that reads nothing costs at most this much memory. */
-#define TAP_BYTES_MAX (1024 * 1024)
+#define TAP_BYTES_MAX ((size_t)1024 * 1024)
 
 struct tap_listener {
 	struct list link;
