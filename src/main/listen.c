@@ -53,9 +53,11 @@ bind_listener(struct engine *e, size_t listener, struct failure *f)
 			return explain(l, shared, f);
 	}
 	for (uint32_t r = 0; r < (once ? 1 : e->reactor_count); r++) {
-		int fd = shared >= 0 ? fcntl(shared, F_DUPFD_CLOEXEC, 3)
-				     : socket_listen(&l->address,
-					   once ? 0 : SOCKET_REUSE_PORT);
+		int flags = r == 0 ? SOCKET_REUSE_PORT | SOCKET_FIRST
+				   : SOCKET_REUSE_PORT;
+		int fd = shared >= 0
+			     ? fcntl(shared, F_DUPFD_CLOEXEC, 3)
+			     : socket_listen(&l->address, once ? 0 : flags);
 
 		if (fd < 0)
 			return explain(l, shared >= 0 ? -errno : fd, f);

@@ -97,12 +97,17 @@ bind_listener(int fd, const struct netaddr *addr, int flags)
 		return result == -EADDRINUSE ? bind_over_stale(fd, addr)
 					     : result;
 	}
+	bool first = (flags & SOCKET_FIRST) != 0;
 	TRY(set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1));
-	if (flags & SOCKET_REUSE_PORT)
+	if ((flags & SOCKET_REUSE_PORT) && !first)
 		TRY(set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1));
 	if (addr->family == NETADDR_IP6)
 		TRY(set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1));
-	return bind_to(fd, addr);
+	TRY(bind_to(fd, addr));
+	/* Set behind the binding it lets others in, not us. */
+	if ((flags & SOCKET_REUSE_PORT) && first)
+		return set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+	return 0;
 }
 
 int

@@ -10,8 +10,11 @@
 #include <stdbool.h>
 
 enum socket_listen_flags {
-	SOCKET_REUSE_PORT =
-	    1, /* one listener per reactor on the same address */
+	/* One listener per reactor on the same address. */
+	SOCKET_REUSE_PORT = 1,
+	/* With it: the first of them. Fails where somebody listens already,
+	 * who may be another service of the same user. */
+	SOCKET_FIRST = 2,
 };
 
 /* The descriptor, or a negative code. IPv6 wildcard listeners are v6-only. */

@@ -148,6 +148,23 @@ test_reuse_port(void **state)
 	int AUTO_CLOSE second = socket_listen(&at, SOCKET_REUSE_PORT);
 	assert_true(second >= 0);
 	assert_int_equal(socket_listen(&at, 0), -EADDRINUSE);
+	assert_int_equal(
+	    socket_listen(&at, SOCKET_REUSE_PORT | SOCKET_FIRST), -EADDRINUSE);
+}
+
+/* The first of several is alone at its address, the others join it. */
+static void
+test_first_of_a_shared_port(void **state)
+{
+	(void)state;
+	struct netaddr at;
+	int AUTO_CLOSE first =
+	    listen_on("127.0.0.1:0", SOCKET_REUSE_PORT | SOCKET_FIRST, &at);
+	assert_true(first >= 0);
+	int AUTO_CLOSE second = socket_listen(&at, SOCKET_REUSE_PORT);
+	assert_true(second >= 0);
+	assert_int_equal(
+	    socket_listen(&at, SOCKET_REUSE_PORT | SOCKET_FIRST), -EADDRINUSE);
 }
 
 /* Both wildcards on one port, as two lines of a config. */
@@ -201,6 +218,7 @@ main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_source),
 		cmocka_unit_test(test_reuse_port),
+		cmocka_unit_test(test_first_of_a_shared_port),
 		cmocka_unit_test(test_wildcards),
 		cmocka_unit_test(test_unix),
 	};
