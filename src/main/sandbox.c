@@ -28,6 +28,7 @@ struct sandbox {
 	struct sandbox_places places;
 	bool json;
 	pid_t receiver;
+	bool receiver_lost; /* it ended by itself */
 	struct sandbox_credential credential;
 	struct loop *loop;
 	struct loop_timer poll;
@@ -202,6 +203,18 @@ stop_receiver(struct sandbox *s)
 		continue;
 }
 
+/* Without it the mail would go to whoever has its port. */
+static bool
+receiver_has_ended(struct sandbox *s)
+{
+	if (waitpid(s->receiver, NULL, WNOHANG) != s->receiver)
+		return false;
+	s->receiver = 0;
+	s->receiver_lost = true;
+	kill(getpid(), SIGTERM);
+	return true;
+}
+
 /* ---- showing what arrives ---------------------------------------------- */
 
 static void
@@ -211,6 +224,8 @@ show_arrivals(struct loop_timer *timer)
 	struct sandbox *s = LIST_ENTRY(timer, struct sandbox, poll);
 	struct buf lines = BUF_EMPTY;
 
+	if (receiver_has_ended(s))
+		return;
 	if (events_follow(
 		s->places.receiver_events, &accepted, &s->cursor, &lines) > 0)
 		sandbox_print_arrivals(buf_span(&lines), s->json);
@@ -274,9 +289,15 @@ sandbox_run(int argc, char **argv)
 		result = run_relay(&s, &failure);
 	stop_receiver(&s);
 	mem_wipe(&s.credential, sizeof(s.credential));
-	if (result < 0) {
+	if (result < 0)
 		fprintf(stderr, "posthouse: %s\n", failure.text);
-		return 1;
-	}
-	return 0;
+	if (result == -EADDRINUSE)
+		fputs("posthouse: choose other ports with --port\n", stderr);
+	if (s.receiver_lost)
+		fprintf(stderr,
+		    "posthouse: the receiving server on port %u has ended, and "
+		    "so does the sandbox; choose other ports with --port if "
+		    "that one is taken\n",
+		    s.places.port + 2U);
+	return result < 0 || s.receiver_lost;
 }

@@ -207,6 +207,20 @@ text_of(json_t *event, const char *key, const char *otherwise)
 	return value != NULL && value[0] != '\0' ? value : otherwise;
 }
 
+/* Addresses hold no control characters; a subject may, and is escaped. */
+static void
+print_arrival(json_t *event)
+{
+	struct buf subject = BUF_EMPTY;
+
+	buf_append_json(
+	    &subject, span_of(text_of(event, "subject", "(no subject)")));
+	printf("  %.19s  %s -> %s  %s\n", text_of(event, "time", ""),
+	    text_of(event, "sender", "<>"), text_of(event, "recipient", ""),
+	    buf_cstring(&subject));
+	buf_done(&subject);
+}
+
 void
 sandbox_print_arrivals(struct span events, bool json)
 {
@@ -214,15 +228,10 @@ sandbox_print_arrivals(struct span events, bool json)
 		struct span line = span_cut(&events, '\n');
 		json_t *event = json_loadb(line.ptr, line.len, 0, NULL);
 
-		if (json) {
+		if (json)
 			printf("%.*s\n", SPAN_ARG(line));
-		} else if (event != NULL) {
-			printf("  %.19s  %s -> %s  \"%s\"\n",
-			    text_of(event, "time", ""),
-			    text_of(event, "sender", "<>"),
-			    text_of(event, "recipient", ""),
-			    text_of(event, "subject", "(no subject)"));
-		}
+		else if (event != NULL)
+			print_arrival(event);
 		json_decref(event);
 	}
 	fflush(stdout);
