@@ -391,8 +391,9 @@ serve(struct engine *e)
 
 /* ---- end --------------------------------------------------------------- */
 
-/* From the outside in: nobody asks any more, reactors end, then what they wrote
- * to is closed. Also undoes half a start. */
+/* From the outside in: nobody asks any more, reactors end, what they brought is
+ * committed, and when they have let go of it the spool closes. Also undoes half
+ * a start. */
 static void
 engine_close(struct engine *e)
 {
@@ -404,9 +405,10 @@ engine_close(struct engine *e)
 		reactor_join(&e->reactors[i]);
 	}
 	exporter_stop(&e->exporter);
-	spool_close(&e->spool);
+	spool_stop(e->spool);
 	for (uint32_t i = 0; i < e->reactor_count; i++)
 		reactor_done(&e->reactors[i]);
+	spool_close(&e->spool);
 	intake_free(&e->intake);
 	receive_shared_free(&e->receive);
 	directory_close(&e->directory);

@@ -136,8 +136,9 @@ reactor_join(struct reactor *r)
 void
 reactor_done(struct reactor *r)
 {
-	/* What others posted last still finds its session. */
-	if (r->loop != NULL)
+	/* What others posted last still finds its session; what that leads to
+	 * is refused by the spool and told once more. */
+	for (int i = 0; r->loop != NULL && i < LAST_TURNS; i++)
 		IGNORE(loop_turn(r->loop, 0));
 	receiver_free(&r->receiver);
 	dispatch_free(&r->dispatch);

@@ -42,20 +42,24 @@ queue_done(struct queue *queue)
 	(void)pthread_cond_destroy(&queue->work);
 }
 
-void
+bool
 queue_push(struct queue *queue, struct spool_txn *txn)
 {
 	txn->next = NULL;
 	(void)pthread_mutex_lock(&queue->lock);
-	*queue->last = txn;
-	queue->last = &txn->next;
+	bool is_over = queue->is_over;
+	if (!is_over) {
+		*queue->last = txn;
+		queue->last = &txn->next;
+	}
 	bool is_due = queue->sleep == SLEEP_DEEP ||
-		      (queue->sleep == SLEEP_DOZING && txn->done);
+		      (queue->sleep == SLEEP_DOZING && txn_is_urgent(txn));
 	if (is_due) {
 		queue->sleep = SLEEP_AWAKE;
 		(void)pthread_cond_signal(&queue->work);
 	}
 	(void)pthread_mutex_unlock(&queue->lock);
+	return !is_over;
 }
 
 void
@@ -70,9 +74,17 @@ queue_close(struct queue *queue)
 void
 commit_push(struct spool *spool, struct spool_txn *txn)
 {
-	if (!txn->done)
+	if (!txn_is_urgent(txn))
 		txn->queued_us = clock_monotonic_us();
-	queue_push(&spool->queue, txn);
+	if (!queue_push(&spool->queue, txn))
+		commit_refuse(txn, -ECANCELED);
+}
+
+void
+commit_refuse(struct spool_txn *txn, int code)
+{
+	txn_abandon(txn);
+	txn_finish(txn, code);
 }
 
 /* ---- the committer's own list ------------------------------------------ */
@@ -83,7 +95,7 @@ pending_add(struct spool *spool, struct spool_txn *txn)
 	txn->next = NULL;
 	*spool->pending_last = txn;
 	spool->pending_last = &txn->next;
-	if (txn->done)
+	if (txn_is_urgent(txn))
 		spool->urgent++;
 	else
 		spool->lazy_bytes += txn_size(txn);
@@ -97,7 +109,7 @@ pending_take(struct spool *spool)
 	spool->pending = txn->next;
 	if (!spool->pending)
 		spool->pending_last = &spool->pending;
-	if (txn->done)
+	if (txn_is_urgent(txn))
 		spool->urgent--;
 	else
 		spool->lazy_bytes -= txn_size(txn);
@@ -112,7 +124,7 @@ pending_put_back(struct spool *spool, struct spool_txn *txn)
 	if (!spool->pending)
 		spool->pending_last = &txn->next;
 	spool->pending = txn;
-	if (txn->done)
+	if (txn_is_urgent(txn))
 		spool->urgent++;
 	else
 		spool->lazy_bytes += txn_size(txn);
@@ -163,6 +175,7 @@ wait_for_work(struct spool *spool)
 		cond_wait_until(&queue->work, &queue->lock, due);
 		queue->sleep = SLEEP_AWAKE;
 	}
+	queue->is_over = queue->is_closing && !spool->pending;
 	(void)pthread_mutex_unlock(&queue->lock);
 	return spool->pending != NULL;
 }
@@ -246,13 +259,6 @@ is_passing(int code)
 	       code == -EMFILE || code == -ENFILE || code == -ENOMEM;
 }
 
-static void
-refuse(struct spool_txn *txn, int code)
-{
-	txn_abandon(txn);
-	txn_finish(txn, code);
-}
-
 /* Why this one cannot be written, ever or now; 0: it can. */
 static int
 refusal(const struct spool *spool, const struct spool_txn *txn, bool is_scarce)
@@ -263,7 +269,8 @@ refusal(const struct spool *spool, const struct spool_txn *txn, bool is_scarce)
 		return txn->error;
 	if (txn_size(txn) > most)
 		return ERR_LIMIT;
-	return is_scarce && txn->slot.mno != 0 && txn->done ? -ENOSPC : 0;
+	return is_scarce && txn->slot.mno != 0 && txn_is_urgent(txn) ? -ENOSPC
+								     : 0;
 }
 
 static bool
@@ -293,7 +300,7 @@ gather(struct spool *spool, struct work *work)
 		if (code < 0 && !spool->pending->done)
 			spool_fail(spool, code);
 		if (code < 0) {
-			refuse(pending_take(spool), code);
+			commit_refuse(pending_take(spool), code);
 			continue;
 		}
 		if (!fits(spool, work, spool->pending))
@@ -462,8 +469,8 @@ fail_for_room(struct spool *spool, int code)
 	spool->lazy_bytes = 0;
 	for (struct spool_txn *t = all, *next; t; t = next) {
 		next = t->next;
-		if (t->done)
-			refuse(t, code);
+		if (txn_is_urgent(t))
+			commit_refuse(t, code);
 		else
 			pending_add(spool, t);
 	}
@@ -537,7 +544,7 @@ commit_thread(void *arg)
 		    clock_monotonic_us() < spool->no_room_until_us)
 			failed = -ENOSPC;
 		while (failed < 0 && spool->pending)
-			refuse(pending_take(spool), failed);
+			commit_refuse(pending_take(spool), failed);
 	}
 	return NULL;
 }

@@ -252,15 +252,18 @@ struct queue {
 	struct spool_txn *first, **last;
 	enum sleep sleep; /* of the thread that takes */
 	bool is_closing;
+	bool is_over; /* nobody takes any more */
 };
 
 void queue_init(struct queue *queue);
 void queue_done(struct queue *queue);
-/* Wakes the taker only if it sleeps and this is worth it. */
-void queue_push(struct queue *queue, struct spool_txn *txn);
+/* Wakes the taker only if it sleeps and this is worth it. False: it is over. */
+MUST_CHECK bool queue_push(struct queue *queue, struct spool_txn *txn);
 void queue_close(struct queue *queue);
 /* To the committer. */
 void commit_push(struct spool *spool, struct spool_txn *txn);
+/* Tells the submitter that it will not be, and frees. */
+void commit_refuse(struct spool_txn *txn, int code);
 /* An outcome that is durable. */
 void commit_outcome(struct spool *spool, const struct spool_outcome *outcome);
 void *commit_thread(void *spool);
@@ -393,6 +396,7 @@ struct spool {
 	atomic_uint event_waiters;
 
 	pthread_t committer, keeper, stager;
+	bool is_stopped; /* the threads have ended */
 
 	atomic_uint_fast64_t recipients, messages;
 	atomic_uint_fast64_t bytes_written, batches, syncs, transactions;

@@ -131,7 +131,8 @@ keeper_thread(void *arg)
 void
 stage_push(struct spool *spool, struct spool_txn *txn)
 {
-	queue_push(&spool->stage, txn);
+	if (!queue_push(&spool->stage, txn))
+		commit_refuse(txn, -ECANCELED);
 }
 
 static struct spool_txn *
@@ -144,6 +145,7 @@ stage_take(struct queue *queue)
 	}
 	queue->sleep = SLEEP_AWAKE;
 	struct spool_txn *txn = queue->first;
+	queue->is_over = !txn;
 	if (txn) {
 		queue->first = txn->next;
 		if (!queue->first)

@@ -302,12 +302,11 @@ spool_open(const struct spool_options *options, struct spool **ret_spool,
 }
 
 void
-spool_close(struct spool **spool)
+spool_stop(struct spool *s)
 {
-	struct spool *s = *spool;
-
-	if (!s)
+	if (!s || s->is_stopped)
 		return;
+	s->is_stopped = true;
 	queue_close(&s->stage);
 	(void)pthread_join(s->stager, NULL);
 	queue_close(&s->queue);
@@ -317,6 +316,16 @@ spool_close(struct spool **spool)
 	(void)pthread_cond_signal(&s->segments.chores);
 	(void)pthread_mutex_unlock(&s->segments.lock);
 	(void)pthread_join(s->keeper, NULL);
+}
+
+void
+spool_close(struct spool **spool)
+{
+	struct spool *s = *spool;
+
+	if (!s)
+		return;
+	spool_stop(s);
 	/* Without a clean end the next start takes more care, that is all. */
 	if (atomic_load(&s->failed) == 0)
 		(void)manifest_write(s, true);

@@ -49,7 +49,11 @@ struct spool_options {
  * torn tail, quarantines damage, starts the committer in a fresh segment. */
 MUST_CHECK int spool_open(const struct spool_options *options,
     struct spool **ret_spool, struct failure *ret_failure);
-/* Commits what was submitted, writes a clean end, stops the threads. */
+/* Commits what was submitted and stops the threads. From here on transactions
+ * fail with -ECANCELED; drafts and messages can still be freed. */
+void spool_stop(struct spool *spool);
+/* Stops it, if that was not done, and writes a clean end. Nothing of the spool
+ * may be held any more. */
 void spool_close(struct spool **spool);
 
 /* ---- messages on their way in ------------------------------------------ */
@@ -158,7 +162,7 @@ struct spool_txn;
 
 struct spool_txn *spool_txn_new(struct spool *spool);
 void spool_txn_free(struct spool_txn **txn); /* not submitted after all */
-/* Any number of messages per transaction. Takes the draft. Everything else is
+/* At most one message per transaction. Takes the draft. Everything else is
  * serialised now: spans may go away afterwards. */
 void spool_txn_message(struct spool_txn *txn,
     const struct spool_envelope *envelope, struct spool_draft **draft);

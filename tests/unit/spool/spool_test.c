@@ -319,6 +319,36 @@ test_identity_stays(void **state)
 	assert_int_equal(7, spool_node(f->spool));
 }
 
+/* Whoever still holds something when the spool stops may give it back. */
+static void
+test_stopped_refuses_and_lets_go(void **state)
+{
+	static const size_t sizes[] = { 500, 2 << 20 };
+	struct fixture *f = *state;
+	uint64_t mno = fixture_send(f->spool, 3 << 20, 1);
+	struct spool_message *message = NULL;
+	struct spool_draft *draft =
+	    spool_draft_new(f->spool, spool_next_mno(f->spool));
+	AUTO_FREE char *bytes = mem_zalloc(2 << 20);
+
+	assert_int_equal(0, spool_message_open(f->spool, mno, &message));
+	assert_int_equal(
+	    0, spool_draft_write(draft, span_from(bytes, 2 << 20)));
+	spool_stop(f->spool);
+	spool_stop(f->spool);
+	for (size_t i = 0; i < 2; i++) {
+		struct spool_txn *txn = fixture_message(
+		    f->spool, spool_next_mno(f->spool), sizes[i], 1);
+
+		assert_int_equal(-ECANCELED, spool_txn_commit(&txn));
+	}
+	spool_message_unref(&message);
+	spool_draft_free(&draft);
+	reopen(f);
+	assert_int_equal(1, told.count);
+	assert_int_equal(0, fixture_check(f->spool, mno, 3 << 20, 1));
+}
+
 int
 main(void)
 {
@@ -335,6 +365,7 @@ main(void)
 		TEST(test_directory_is_locked),
 		TEST(test_too_much_is_refused),
 		TEST(test_identity_stays),
+		TEST(test_stopped_refuses_and_lets_go),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
