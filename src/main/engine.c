@@ -397,6 +397,7 @@ serve(struct engine *e)
 static void
 engine_close(struct engine *e)
 {
+	engine_reload_end(e);
 	for (size_t i = 0; i < e->server_count; i++)
 		api_server_stop(&e->servers[i]);
 	for (uint32_t i = 0; i < e->reactor_count; i++) {
@@ -459,7 +460,8 @@ engine_run(struct config *config, const struct engine_options *options,
 		.options = options,
 		.control_fd = -1,
 		.submit_fd = -1,
-		.signals.fd = -1 };
+		.signals.fd = -1,
+		.reload_lock = PTHREAD_MUTEX_INITIALIZER };
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	int result;
 

@@ -26,6 +26,7 @@ struct reactor {
 	struct loop_timer tick; /* turns at least so often, for the watchdog */
 	struct loop_item drain;
 	int64_t drain_until_us; /* monotonic; 0: not draining */
+	bool drained; /* counted off; turns on for those who ask it */
 };
 
 struct engine {
@@ -49,8 +50,10 @@ struct engine {
 	struct loop *loop;
 	struct loop_watch signals;
 	struct loop_timer second; /* directory, watchdog */
-	atomic_uint reactors_left;
+	atomic_uint reactors_left; /* that may still have open work */
 	bool stopping;
+	pthread_mutex_t reload_lock;
+	bool reload_ended;
 };
 
 /* listen.c: sockets, while we may still bind. */
@@ -77,6 +80,8 @@ void reactor_each_dispatch(
 MUST_CHECK int engine_reload(struct engine *e, struct failure *ret_failure);
 /* The same, asked for by another thread, which waits. */
 int engine_reload_from(void *engine, struct failure *ret_failure);
+/* Answers those who wait; who comes later is refused. Chief only. */
+void engine_reload_end(struct engine *e);
 /* Says which files a reload could not read, now that root is given up. */
 void engine_check_reload(const struct engine *e);
 

@@ -10,7 +10,21 @@
 #include <stdio.h>
 
 #define TICK_US (US_PER_S / 4)
+#define LAST_TURNS 3
 
+/* The last one wakes the chief. */
+static void
+count_off(struct reactor *r)
+{
+	if (r->drained)
+		return;
+	r->drained = true;
+	if (atomic_fetch_sub(&r->engine->reactors_left, 1) == 1)
+		loop_stop(r->engine->loop);
+}
+
+/* The loop goes on after the last session: a command may wait for what it asked
+ * this thread. The chief stops it when nobody can ask any more. */
 static void
 on_tick(struct loop_timer *timer)
 {
@@ -21,10 +35,8 @@ on_tick(struct loop_timer *timer)
 		bool busy = receiver_count(r->receiver) > 0 ||
 			    dispatch_busy(r->dispatch);
 
-		if (!busy || now_us >= r->drain_until_us) {
-			loop_stop(r->loop);
-			return;
-		}
+		if (!busy || now_us >= r->drain_until_us)
+			count_off(r);
 	}
 	loop_timer_set(r->loop, timer,
 	    now_us + (r->drain_until_us != 0 ? TICK_US / 10 : TICK_US));
@@ -84,9 +96,7 @@ run(void *arg)
 		LOG(LOG_ERROR, "main", "a reactor stopped",
 		    LOG_N("reactor", r->number),
 		    LOG_C("error", error_text(result)));
-	/* The last one wakes the chief. */
-	if (atomic_fetch_sub(&r->engine->reactors_left, 1) == 1)
-		loop_stop(r->engine->loop);
+	count_off(r);
 	return NULL;
 }
 

@@ -187,6 +187,8 @@ engine_reload(struct engine *e, struct failure *f)
 	struct config *config;
 	struct tls_context *tls = NULL;
 
+	if (e->stopping)
+		return failure_set(f, ERR_REFUSED, "the service is stopping");
 	if (e->options->config_path == NULL)
 		return failure_set(f, ERR_REFUSED,
 		    "this service was not started from a config file");
@@ -240,6 +242,28 @@ run_reload(struct loop_item *item)
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* False: the chief takes nothing any more. */
+static bool
+post_to_chief(struct engine *e, struct loop_item *item)
+{
+	pthread_mutex_lock(&e->reload_lock);
+	bool ended = e->reload_ended;
+	if (!ended)
+		loop_post(e->loop, item);
+	pthread_mutex_unlock(&e->reload_lock);
+	return !ended;
+}
+
+void
+engine_reload_end(struct engine *e)
+{
+	pthread_mutex_lock(&e->reload_lock);
+	e->reload_ended = true;
+	pthread_mutex_unlock(&e->reload_lock);
+	if (e->loop != NULL)
+		IGNORE(loop_turn(e->loop, 0));
+}
+
 int
 engine_reload_from(void *engine, struct failure *f)
 {
@@ -249,7 +273,11 @@ engine_reload_from(void *engine, struct failure *f)
 	c.item.run = run_reload;
 	pthread_mutex_init(&c.lock, NULL);
 	pthread_cond_init(&c.finished, NULL);
-	loop_post(e->loop, &c.item);
+	if (!post_to_chief(e, &c.item)) {
+		c.done = true;
+		c.result =
+		    failure_set(f, ERR_REFUSED, "the service is stopping");
+	}
 	pthread_mutex_lock(&c.lock);
 	while (!c.done)
 		pthread_cond_wait(&c.finished, &c.lock);

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting, stopping and reloading, also at awkward moments."""
+import signal
+import smtplib
+import socket
+import threading
+import time
+
+from support.waiting import wait_for
+
+TRUSTED = {"trusted_networks": ["127.0.0.0/8"]}
+
+
+def through(receiver):
+    return [{"domains": ["*"], "deliver": "smtp",
+             "to": f"127.0.0.1:{receiver.port}"}]
+
+
+def begin_data(relay, octets):
+    """A client in the middle of a message."""
+    client = smtplib.SMTP("127.0.0.1", relay.port, timeout=30)
+    client.ehlo("client.test")
+    client.mail("a@sender.test")
+    client.rcpt("b@example.test")
+    assert client.docmd("DATA")[0] == 354
+    client.send(b"Subject: x\r\n\r\n" + (b"y" * 998 + b"\r\n") * (octets // 1000))
+    return client
+
+
+def test_stop_while_sessions_are_stuck(relays, receivers):
+    """Neither a client that never ends its message nor a server that never
+    answers holds up the end beyond shutdown_time."""
+    slow = receivers(script={"END": lambda *_: time.sleep(60)})
+    relay = relays(**TRUSTED, routes=through(slow),
+                   limits={"shutdown_time": "1s"}).start()
+    with smtplib.SMTP("127.0.0.1", relay.port, timeout=30) as client:
+        client.sendmail("a@sender.test", ["b@example.test"],
+                        "Subject: x\r\n\r\n" + "z" * 3_000_000)
+        client.sendmail("a@sender.test", ["b@example.test"], "Subject: s\r\n\r\n")
+    small, large = begin_data(relay, 10_000), begin_data(relay, 3_000_000)
+    wait_for(lambda: slow.sessions, 10, "a delivery began")
+    time.sleep(0.5)
+    begun = time.monotonic()
+    assert relay.stop() == 0, relay.log_text()[-3000:]
+    assert time.monotonic() - begun < 5
+    small.close()
+    large.close()
+    # What was acknowledged is there, what was not has left nothing.
+    assert len(list((relay.data_dir / "spool/big").iterdir())) == 1
+    sink = receivers()
+    relay.config["routes"] = through(sink)
+    relay.start()
+    wait_for(lambda: len(sink.messages) == 2, 10, "both messages")
+
+
+def ask_for_ever(path, request, stopping):
+    while not stopping.is_set():
+        try:
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(20)
+                s.connect(str(path))
+                s.sendall(request)
+                while s.recv(65536):
+                    pass
+        except OSError:
+            pass
+
+
+def test_stop_while_the_control_socket_is_busy(relays):
+    """A command that asks the reactors, or for a reload, just when these end
+    is answered or cut off, but holds up nothing."""
+    relay = relays(**TRUSTED)
+    requests = (b"GET /api/v1/queues HTTP/1.0\r\n\r\n",
+                b"GET /api/v1/status HTTP/1.0\r\n\r\n",
+                b"POST /api/v1/reload HTTP/1.0\r\nContent-Length: 0\r\n\r\n")
+    for _ in range(8):
+        relay.start()
+        stopping = threading.Event()
+        threads = [threading.Thread(target=ask_for_ever, daemon=True, args=(
+            relay.data_dir / "control.sock", r, stopping)) for r in requests * 4]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3)
+        assert relay.stop(10) == 0
+        stopping.set()
+        for thread in threads:
+            thread.join(30)
+
+
+def test_a_second_one_is_refused_and_harms_nothing(relays):
+    relay = relays(**TRUSTED).start()
+    # A twin with ports of its own and the same data.
+    twin = relays(**TRUSTED)
+    twin.config["data_dir"] = str(relay.data_dir)
+    twin.data_dir = relay.data_dir
+    twin.start(expect_ready=False)
+    assert twin.process.wait(10) == 1
+    twin.process = None
+    assert "another process uses the spool" in twin.log_text()
+    assert relay.api_ok()
+    assert relay.cli("status")
+    with smtplib.SMTP("127.0.0.1", relay.port) as client:
+        client.sendmail("a@sender.test", ["b@example.test"], "Subject: x\r\n\r\n")
+
+
+def test_sigterm_at_any_time_of_the_start(relays):
+    relay = relays(**TRUSTED)
+    for pause in (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08):
+        relay.start(expect_ready=False)
+        time.sleep(pause)
+        relay.process.send_signal(signal.SIGTERM)
+        # Before it has a say the signal simply ends it.
+        assert relay.process.wait(10) in (0, -signal.SIGTERM)
+        relay.process = None
+    relay.start()
+
+
+def test_a_second_sigterm_ends_at_once(relays, receivers):
+    slow = receivers(script={"END": lambda *_: time.sleep(60)})
+    relay = relays(**TRUSTED, routes=through(slow),
+                   limits={"shutdown_time": "60s"}).start()
+    with smtplib.SMTP("127.0.0.1", relay.port) as client:
+        client.sendmail("a@sender.test", ["b@example.test"], "Subject: x\r\n\r\n")
+    wait_for(lambda: slow.sessions, 10, "a delivery began")
+    time.sleep(0.3)
+    relay.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert relay.process.poll() is None
+    relay.process.send_signal(signal.SIGTERM)
+    assert relay.process.wait(2) == 1
+    relay.process = None
+    relay.config["routes"] = through(receivers())
+    relay.start()
+    relay.wait_event(type="delivered")
