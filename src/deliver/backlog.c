@@ -14,6 +14,7 @@
 
 #define SLICE_US (2 * US_PER_MS)
 #define TRY_AGAIN_US (30 * US_PER_S)
+#define REFUSED_PAUSE_US (2 * US_PER_S)
 
 enum { SLICE_MIN = 16 };
 
@@ -44,23 +45,55 @@ cause_unref(struct cause **cause)
 	mem_free(c);
 }
 
-void
-backlog_add(struct dispatch *d, struct cause *cause,
-    struct schedule_queue *queue, const struct schedule_delivery *delivery)
+struct backlog_entry *
+backlog_entry_new(struct cause *cause, uint32_t tenant, uint32_t stream,
+    const struct schedule_delivery *delivery)
 {
-	struct schedule_key key = schedule_queue_key(queue);
 	struct backlog_entry *e = MEM_NEW(struct backlog_entry);
 	cause->references++;
 	e->cause = cause;
-	e->tenant = key.tenant;
-	e->stream = key.stream;
+	e->tenant = tenant;
+	e->stream = stream;
 	e->delivery = *delivery;
 	list_init(&e->link);
+	return e;
+}
+
+void
+backlog_entry_free(struct backlog_entry *e)
+{
+	list_remove(&e->link);
+	cause_unref(&e->cause);
+	mem_free(e);
+}
+
+static void
+append(struct dispatch *d, struct backlog_entry *e)
+{
 	list_append(&d->backlog, &e->link);
 	d->backlog_count++;
 	if (d->backlog_timer.loop == NULL)
 		loop_timer_set(
 		    d->loop, &d->backlog_timer, loop_now_us(d->loop));
+}
+
+void
+backlog_add(struct dispatch *d, struct cause *cause,
+    struct schedule_queue *queue, const struct schedule_delivery *delivery)
+{
+	struct schedule_key key = schedule_queue_key(queue);
+	append(d, backlog_entry_new(cause, key.tenant, key.stream, delivery));
+}
+
+void
+backlog_put_back(struct dispatch *d, struct list *entries)
+{
+	d->backlog_pause_until_us = loop_now_us(d->loop) + REFUSED_PAUSE_US;
+	while (!list_is_empty(entries)) {
+		struct list *link = entries->next;
+		list_remove(link);
+		append(d, LIST_ENTRY(link, struct backlog_entry, link));
+	}
 }
 
 void
@@ -76,9 +109,7 @@ entry_free(struct dispatch *d, struct backlog_entry *e)
 {
 	BUG_UNLESS(d->backlog_count > 0);
 	d->backlog_count--;
-	list_remove(&e->link);
-	cause_unref(&e->cause);
-	mem_free(e);
+	backlog_entry_free(e);
 }
 
 static int
@@ -93,6 +124,7 @@ record(struct dispatch *d, struct backlog_entry *e)
 		.site = span_of(cause->site),
 		.peer_host = span_of(cause->peer_host),
 		.peer_address = span_of(cause->peer_address),
+		.recounted = cause->recounted,
 	};
 	int err = spool_message_open(d->spool, e->delivery.mno, &a.message);
 	if (err == ERR_NOT_FOUND || err == ERR_CORRUPT) {
@@ -128,14 +160,21 @@ work_off_one(struct dispatch *d)
 	return true;
 }
 
+static int64_t
+pause_us(const struct dispatch *d)
+{
+	int64_t left_us = d->backlog_pause_until_us - loop_now_us(d->loop);
+	if (spool_space(d->spool) == SPOOL_FAILED)
+		return TRY_AGAIN_US;
+	return left_us > 0 ? left_us : 0;
+}
+
 void
 backlog_run(struct loop_timer *timer)
 {
 	struct dispatch *d = LIST_ENTRY(timer, struct dispatch, backlog_timer);
-	int64_t delay_us = 0;
 	int64_t end_us = clock_monotonic_us() + SLICE_US;
-	if (spool_space(d->spool) == SPOOL_FAILED)
-		delay_us = TRY_AGAIN_US;
+	int64_t delay_us = pause_us(d);
 	for (unsigned n = 0; delay_us == 0 && !list_is_empty(&d->backlog);
 	     n++) {
 		if (!work_off_one(d))
@@ -151,7 +190,8 @@ backlog_run(struct loop_timer *timer)
 void
 backlog_flush(struct dispatch *d)
 {
-	while (!list_is_empty(&d->backlog) && work_off_one(d))
+	while (
+	    pause_us(d) == 0 && !list_is_empty(&d->backlog) && work_off_one(d))
 		continue;
 }
 

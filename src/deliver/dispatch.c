@@ -376,6 +376,7 @@ dispatch_new(const struct dispatch_options *options,
 	list_init(&d->lookups);
 	list_init(&d->locals);
 	list_init(&d->backlog);
+	list_init(&d->submissions);
 	d->event_seed[0] = random_u64();
 	d->event_seed[1] = random_u64();
 	struct schedule_policy policy = policy_of(d->config, d->share);
@@ -403,6 +404,7 @@ dispatch_free(struct dispatch **dispatch)
 	LIST_FOR_EACH_SAFE(link, &d->connections)
 		connection_free(LIST_ENTRY(link, struct connection, link));
 	lookup_free_all(d);
+	submission_leave_all(d);
 	backlog_free(d);
 	schedule_free(&d->schedule);
 	resolver_free(&d->resolver);
@@ -502,7 +504,8 @@ dispatch_drain(struct dispatch *d, int64_t deadline_us)
 bool
 dispatch_busy(const struct dispatch *d)
 {
-	if (!list_is_empty(&d->backlog) || local_is_busy(d))
+	if (!list_is_empty(&d->backlog) || !list_is_empty(&d->submissions) ||
+	    local_is_busy(d))
 		return true;
 	LIST_FOR_EACH(link, &d->connections) {
 		const struct connection *c =

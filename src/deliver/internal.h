@@ -16,6 +16,7 @@
  *	result.c      what a reply means for a recipient (pure)
  *	outcome.c     results become spool records, events and reports
  *	backlog.c     many deliveries that came to the same end at once
+ *	submission.c  outcomes with reports, until they are on the disk
  *	operate.c     operators' requests
  *
  * Everything belongs to the loop's thread; maildir.c's thread only gets jobs.
@@ -139,6 +140,7 @@ struct attempt {
 	struct span site, peer_host, peer_address, source_address, tls;
 	bool tls_verified;
 	int64_t took_us;
+	bool recounted; /* counted before; it could not be recorded then */
 };
 
 /* Ends an attempt of what was taken from queue: tells the scheduler, and
@@ -164,6 +166,7 @@ void outcome_expire_unreadable(
 struct cause {
 	unsigned references;
 	bool warning; /* a delay warning is due, nothing else */
+	bool recounted; /* as in struct attempt */
 	struct result result; /* its text is in .text */
 	char text[512];
 	const char *route;
@@ -182,6 +185,11 @@ struct backlog_entry {
 
 void backlog_add(struct dispatch *d, struct cause *cause,
     struct schedule_queue *queue, const struct schedule_delivery *delivery);
+/* What could not be recorded: it is tried again after a while. */
+void backlog_put_back(struct dispatch *d, struct list *entries);
+struct backlog_entry *backlog_entry_new(struct cause *cause, uint32_t tenant,
+    uint32_t stream, const struct schedule_delivery *delivery);
+void backlog_entry_free(struct backlog_entry *entry);
 
 /* For the scheduler's functions that tell of many. */
 struct backlog_sink {
@@ -194,6 +202,21 @@ void backlog_take(void *arg, struct schedule_queue *queue,
 void backlog_run(struct loop_timer *timer);
 void backlog_flush(struct dispatch *d);
 void backlog_free(struct dispatch *d);
+
+/* ---- submission.c ---- */
+
+/* An outcome that is on its way to the disk together with its report. */
+struct submission;
+
+struct submission *submission_new(struct dispatch *d);
+/* What to record anew should it fail. */
+void submission_add(struct submission *s, const struct attempt *a,
+    const struct result *result, const struct schedule_delivery *delivery,
+    bool warning);
+/* For spool_txn_submit; takes the submission (arg). */
+void submission_done(void *arg, int result);
+/* Those under way become nobody's. */
+void submission_leave_all(struct dispatch *d);
 
 /* ---- transaction.c ---- */
 
@@ -427,6 +450,8 @@ struct dispatch {
 	struct list backlog;
 	size_t backlog_count;
 	struct loop_timer backlog_timer;
+	int64_t backlog_pause_until_us; /* the disk refused what was recorded */
+	struct list submissions;
 
 	struct arena *scratch; /* of one settlement */
 	struct buf lines; /* the events of one settlement */

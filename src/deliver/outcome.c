@@ -286,7 +286,8 @@ add_outcome(
 		.due_us = r->kind == SPOOL_DEFERRED ? run->due_us : 0,
 	};
 	spool_txn_outcome(txn, &outcome);
-	count_run(t->d, r->kind, run->count);
+	if (!t->a->recounted)
+		count_run(t->d, r->kind, run->count);
 }
 
 /* Everything of an attempt but its reports, which are in txn already. */
@@ -325,10 +326,37 @@ telling_begin(struct dispatch *d, const struct attempt *a,
 	};
 }
 
-static void
-telling_end(struct telling *t, struct spool_txn **txn, struct reports *reports)
+/* What must be recorded anew if the transaction fails: `runs` of an attempt, or
+ * all of it (NULL) in the state `next`. */
+static struct submission *
+submission_of(const struct telling *t, const struct run *runs, size_t count,
+    const struct schedule_delivery *next)
 {
-	intake_submit(t->d->intake, txn, reports->messages, reports->count);
+	struct submission *s = submission_new(t->d);
+	if (runs == NULL)
+		submission_add(s, t->a, t->results, next,
+		    t->results->kind == SPOOL_DEFERRED);
+	for (size_t i = 0; runs != NULL && i < count; i++) {
+		const struct result *r = result_at(t, runs[i].first);
+		struct schedule_delivery part = t->a->delivery;
+		/* Deferred ones are in their queue already. */
+		if (r->again || r->kind == SPOOL_DEFERRED)
+			continue;
+		part.rcpt_first += runs[i].first;
+		part.rcpt_count = runs[i].count;
+		part.attempts = runs[i].attempts;
+		submission_add(s, t->a, r, &part, false);
+	}
+	return s;
+}
+
+/* s: as by submission_of, when there are reports. */
+static void
+telling_end(struct telling *t, struct spool_txn **txn, struct reports *reports,
+    struct submission *s)
+{
+	intake_submit(t->d->intake, txn, reports->messages, reports->count,
+	    submission_done, s);
 	directory_snapshot_unref(&t->names);
 }
 
@@ -410,7 +438,10 @@ outcome_settle(struct dispatch *d, struct schedule_queue *queue,
 		if (!results[runs[i].first].again)
 			log_run(&t, &runs[i]);
 	}
-	telling_end(&t, &txn, &reports);
+	struct submission *s = NULL;
+	if (reports.count > 0)
+		s = submission_of(&t, runs, count, NULL);
+	telling_end(&t, &txn, &reports, s);
 	dispatch_pump_soon(d);
 }
 
@@ -433,7 +464,10 @@ outcome_record(struct dispatch *d, const struct attempt *a,
 		.attempts = next->attempts,
 	};
 	add_runs(&t, &run, 1, txn);
-	telling_end(&t, &txn, &reports);
+	struct submission *s = NULL;
+	if (reports.count > 0)
+		s = submission_of(&t, NULL, 0, next);
+	telling_end(&t, &txn, &reports, s);
 	return 0;
 }
 
@@ -464,7 +498,10 @@ outcome_warn(
 		.due_us = dispatch_wall_us(d, a->delivery.due_us),
 	};
 	spool_txn_outcome(txn, &outcome);
-	telling_end(&t, &txn, &reports);
+	struct submission *s = NULL;
+	if (reports.count > 0)
+		s = submission_of(&t, NULL, 0, &a->delivery);
+	telling_end(&t, &txn, &reports, s);
 	return 0;
 }
 

@@ -322,6 +322,8 @@ intake_add_report(struct intake *intake, struct spool_txn *txn,
 }
 
 struct report_batch {
+	spool_done_fn *done;
+	void *arg;
 	size_t count;
 	struct intake_message *messages[];
 };
@@ -336,12 +338,14 @@ reports_committed(void *arg, int result)
 			tell_dispatchers(batch->messages[i]);
 		message_free(batch->messages[i]);
 	}
+	batch->done(batch->arg, result);
 	mem_free(batch);
 }
 
 void
 intake_submit(struct intake *intake, struct spool_txn **txn,
-    struct intake_message **reports, size_t count)
+    struct intake_message **reports, size_t count, spool_done_fn *done,
+    void *arg)
 {
 	struct report_batch *batch;
 
@@ -351,6 +355,8 @@ intake_submit(struct intake *intake, struct spool_txn **txn,
 		return;
 	}
 	batch = mem_zalloc(sizeof(*batch) + count * sizeof(void *));
+	batch->done = done != NULL ? done : ignore_result;
+	batch->arg = arg;
 	batch->count = count;
 	for (size_t i = 0; i < count; i++)
 		batch->messages[i] = reports[i];

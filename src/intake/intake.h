@@ -127,6 +127,9 @@ struct intake_report {
 MUST_CHECK int intake_add_report(struct intake *intake, struct spool_txn *txn,
     const struct intake_report *report, struct intake_message **ret_m);
 /* Submits the transaction; hands the reports to the dispatchers when it is
- * durable. */
+ * durable. `done` is as for spool_txn_submit, and only for transactions with
+ * reports: after a failure nothing of them has happened. Others are kept until
+ * they can be written. */
 void intake_submit(struct intake *intake, struct spool_txn **txn,
-    struct intake_message **reports, size_t count);
+    struct intake_message **reports, size_t count, spool_done_fn *done,
+    void *arg);

@@ -68,6 +68,32 @@ test_bounce(void **state)
 	stage_close(&s);
 }
 
+/* No room for the record and the report when the recipient ends: both come
+ * when there is, once. */
+static void
+test_bounce_on_a_full_disk(void **state)
+{
+	struct stage s;
+	(void)state;
+	stage_open(&s, discards, "");
+	(void)operate(&s, DISPATCH_HOLD, 0);
+	uint64_t mno = stage_submit(&s, &simple);
+	stage_run_for(&s, 10 * US_PER_MS);
+	atomic_store(&stage_disk_is_full, true);
+	assert_int_equal(operate(&s, DISPATCH_BOUNCE, mno), 1);
+	stage_run_for(&s, 100 * US_PER_MS);
+	atomic_store(&stage_disk_is_full, false);
+	assert_int_equal(stage_reports(&s), 0);
+	stage_await_reports(&s, 1);
+	stage_run_until(&s, EVENT("bounced"), 1);
+	assert_true(stage_report_says(&s, "because I say so"));
+	assert_int_equal(stage_live(&s), 0);
+	struct dispatch_stats stats;
+	dispatch_stats(s.dispatch, &stats);
+	assert_int_equal(stats.bounced, 1);
+	stage_close(&s);
+}
+
 static void
 test_cancel(void **state)
 {
@@ -225,6 +251,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hold_and_release),
 		cmocka_unit_test(test_bounce),
+		cmocka_unit_test(test_bounce_on_a_full_disk),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_retry_now),
 		cmocka_unit_test(test_delay_warning),

@@ -12,8 +12,11 @@
 #include "os/clock.h"
 #include "os/random.h"
 #include "peer.h"
+#include "spool/io.h"
 
+#include <errno.h>
 #include <ftw.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -128,6 +131,20 @@ resolve_host(struct resolver *r, struct span host, resolve_fn *fn, void *arg)
 
 /* ---- the stage ---- */
 
+/* The disk, full at will: what is synced then is not written. */
+static atomic_bool stage_disk_is_full;
+
+static int64_t
+stage_pwritev(
+    void *owner, int file, const struct iovec *iov, int count, uint64_t offset)
+{
+	if (atomic_load(&stage_disk_is_full))
+		return -ENOSPC;
+	return spool_io_disk.pwritev(owner, file, iov, count, offset);
+}
+
+static struct spool_io stage_io;
+
 struct stage {
 	char path[64];
 	struct loop *loop;
@@ -207,8 +224,11 @@ stage_open_rooms(struct stage *s)
 	struct failure failure = { .text = "" };
 	char *AUTO_FREE spool = mem_printf("%s/spool", s->path);
 	char *AUTO_FREE directory = mem_printf("%s/directory.db", s->path);
+	stage_io = spool_io_disk;
+	stage_io.pwritev = stage_pwritev;
 	struct spool_options spool_options = {
 		.directory = spool,
+		.io = &stage_io,
 		.segment_size = 4 << 20,
 		.lazy_sync_us = 1000,
 		.free_low = 1,
@@ -270,6 +290,8 @@ stage_close(struct stage *s)
 	directory_close(&s->directory);
 	spool_close(&s->spool);
 	config_unref(&s->config);
+	/* What the spool told last. */
+	assert_int_equal(loop_turn(s->loop, 0), 0);
 	loop_free(&s->loop);
 	buf_done(&s->events);
 	(void)pthread_mutex_destroy(&s->lock);

@@ -98,7 +98,7 @@ write_notice(const struct row *row, struct spool_message *message)
 		.now_us = clock_wall_us(),
 	};
 	assert_int_equal(0, notice_add(&n, txn, reports, &count));
-	intake_submit(door.intake, &txn, reports, count);
+	intake_submit(door.intake, &txn, reports, count, NULL, NULL);
 	for (int i = 0; count > 0 && atomic_load(&door.accepted) == accepted;
 	     i++) {
 		assert_true(i < 50000);
