@@ -11,7 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { READ_PIECE = 64 * 1024 };
+enum {
+	READ_PIECE = 64 * 1024,
+	PARENT_MODE = 0755, /* less the umask; or nobody else comes through */
+};
 
 void
 file_auto_close(int *fd)
@@ -176,11 +179,13 @@ file_make_directory(const char *path, mode_t mode)
 
 	if (!*path)
 		return -ENOENT;
+	for (size_t n = strlen(partial); n > 1 && partial[n - 1] == '/'; n--)
+		partial[n - 1] = '\0';
 	for (char *p = partial + 1; *p; p++) {
 		if (*p != '/')
 			continue;
 		*p = '\0';
-		TRY(make_one(partial, mode));
+		TRY(make_one(partial, PARENT_MODE));
 		*p = '/';
 	}
 	return make_one(partial, mode);

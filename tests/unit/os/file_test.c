@@ -136,8 +136,15 @@ test_make_directory(void **state)
 	char *AUTO_FREE deep = path_of("a//b/c/");
 	char *AUTO_FREE a = path_of("a"), *AUTO_FREE b = path_of("a/b"),
 			*AUTO_FREE c = path_of("a/b/c");
+	struct stat st;
 
+	mode_t before = umask(022);
 	assert_int_equal(file_make_directory(deep, 0700), 0);
+	umask(before);
+	assert_int_equal(stat(b, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0755);
+	assert_int_equal(stat(c, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0700);
 	assert_int_equal(file_make_directory(deep, 0700), 0);
 	assert_int_equal(file_sync_directory(c), 0);
 	assert_int_equal(file_make_directory("/", 0700), 0);
