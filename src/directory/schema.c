@@ -192,6 +192,8 @@ set_up(struct directory *d, struct failure *ret_failure)
 			      "PRAGMA cell_size_check = ON;"
 			      "PRAGMA journal_mode = WAL;"
 			      "PRAGMA synchronous = FULL;"
+			      /* Confined, no other place can be written. */
+			      "PRAGMA temp_store = MEMORY;"
 			      "PRAGMA foreign_keys = ON;");
 
 	return code < 0 ? directory_sql_failure(d, code, ret_failure) : 0;
