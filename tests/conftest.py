@@ -17,8 +17,12 @@ from support.relay import Relay  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("pki"))
+def authority():
+    """In a place that a service which gave root up can read."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="posthouse-pki-"))
+    path.chmod(0o755)
+    yield Authority(path)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture
@@ -43,18 +47,14 @@ def receivers(authority):
         receiver.stop()
 
 
-@pytest.fixture
-def place():
-    """A directory that a service which gave root up can reach."""
+def make_place():
     path = pathlib.Path(tempfile.mkdtemp(prefix="posthouse-test-"))
     path.chmod(0o755)
     yield path
     shutil.rmtree(path, ignore_errors=True)
 
 
-@pytest.fixture
-def relays(place, authority):
-    """Makes relays that end with the test."""
+def make_relays(place, authority):
     made = []
 
     def make(**config):
@@ -65,6 +65,29 @@ def relays(place, authority):
     yield make
     for relay in made:
         relay.close()
+
+
+@pytest.fixture
+def place():
+    """A directory that a service which gave root up can reach."""
+    yield from make_place()
+
+
+@pytest.fixture
+def relays(place, authority):
+    """Makes relays that end with the test."""
+    yield from make_relays(place, authority)
+
+
+@pytest.fixture(scope="module")
+def module_place():
+    yield from make_place()
+
+
+@pytest.fixture(scope="module")
+def module_relays(module_place, authority):
+    """For tests that only talk: makes relays that end with the file's tests."""
+    yield from make_relays(module_place, authority)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A certificate authority of the tests' own, by the openssl command."""
+import os
+import shutil
 import subprocess
 
 
@@ -33,5 +35,8 @@ class Authority:
         self._openssl("x509", "-req", "-in", request, "-CA", self.certificate,
                       "-CAkey", self.key, "-CAcreateserial", "-days", days,
                       "-extfile", extensions, "-out", certificate)
+        if os.geteuid() == 0:
+            # The service reads it again at a reload, no longer as root.
+            shutil.chown(key, "nobody")
         self._made[label] = (certificate, key)
         return certificate, key

@@ -110,6 +110,8 @@ class Receiver:
                 connection, peer = self._listener.accept()
             except OSError:
                 continue
+            if not self.unix:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.lock:
                 session = Session(len(self.sessions), peer)
                 self.sessions.append(session)
