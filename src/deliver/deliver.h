@@ -27,9 +27,9 @@ struct dispatch_options {
 	struct spool *spool;
 	struct directory *directory; /* for the names in events */
 	struct intake *intake; /* for delivery reports */
-	/* One of so many dispatchers: connection limits are divided by it and
-	 * rounded up. */
-	uint32_t share;
+	/* Number so and so (from 0) of so many dispatchers that get mail:
+	 * connection limits are divided between them. */
+	uint32_t share, number;
 };
 
 MUST_CHECK int dispatch_new(const struct dispatch_options *options,
@@ -37,6 +37,9 @@ MUST_CHECK int dispatch_new(const struct dispatch_options *options,
 void dispatch_free(struct dispatch **dispatch);
 void dispatch_reload(struct dispatch *dispatch, struct config *config);
 
+/* How many of `count` dispatchers may get mail: with more of them than a limit
+ * allows connections, one each would be too many. */
+uint32_t dispatch_share(const struct config *config, uint32_t count);
 /* Which of `count` dispatchers a domain belongs to. Any thread. */
 uint32_t dispatch_home(struct span domain, uint32_t count);
 

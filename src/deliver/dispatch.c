@@ -64,27 +64,38 @@ dispatch_schedule(const struct dispatch *d)
 
 /* ---- settings ---- */
 
-static uint32_t
-part_of(uint32_t limit, uint32_t share)
+uint32_t
+dispatch_share(const struct config *config, uint32_t count)
 {
-	uint32_t part = limit / share + (limit % share != 0);
+	uint32_t least = config->delivery.connections_per_site;
+	if (config->delivery.connections < least)
+		least = config->delivery.connections;
+	return least > 0 && least < count ? least : count;
+}
+
+uint32_t
+dispatch_part(uint32_t limit, uint32_t share, uint32_t number)
+{
+	uint32_t part = limit / share + (number < limit % share);
 	return part > 0 ? part : 1;
 }
 
 uint32_t
 dispatch_connections_max(const struct dispatch *d)
 {
-	return part_of(d->config->delivery.connections, d->share);
+	return dispatch_part(
+	    d->config->delivery.connections, d->share, d->number);
 }
 
 static struct schedule_policy
-policy_of(const struct config *config, uint32_t share)
+policy_of(const struct dispatch *d)
 {
+	const struct config *config = d->config;
 	struct schedule_policy p = {
 		.jitter_percent = config->retry.jitter_percent,
-		.site_connections =
-		    part_of(config->delivery.connections_per_site, share),
-		.connections = part_of(config->delivery.connections, share),
+		.site_connections = dispatch_part(
+		    config->delivery.connections_per_site, d->share, d->number),
+		.connections = dispatch_connections_max(d),
 		.lookups = LOOKUPS_MAX,
 		.probe_first_us = PROBE_FIRST_US,
 		.probe_max_us = PROBE_MAX_US,
@@ -96,7 +107,7 @@ policy_of(const struct config *config, uint32_t share)
 	if (p.delay_count == 0)
 		p.delay_us[p.delay_count++] = US_PER_MIN;
 	if (p.site_connections > 1)
-		p.reserved_connections = part_of(p.site_connections, 10);
+		p.reserved_connections = (p.site_connections + 9) / 10;
 	return p;
 }
 
@@ -366,6 +377,7 @@ dispatch_new(const struct dispatch_options *options,
 	d->directory = options->directory;
 	d->intake = options->intake;
 	d->share = options->share;
+	d->number = options->number;
 	d->timer.on_time = pump;
 	d->backlog_timer.on_time = backlog_run;
 	d->drain_timer.on_time = on_drain_over;
@@ -379,7 +391,7 @@ dispatch_new(const struct dispatch_options *options,
 	list_init(&d->submissions);
 	d->event_seed[0] = random_u64();
 	d->event_seed[1] = random_u64();
-	struct schedule_policy policy = policy_of(d->config, d->share);
+	struct schedule_policy policy = policy_of(d);
 	d->schedule = schedule_new(&policy, random_u64());
 	schedule_on_site_free(d->schedule, site_on_free);
 	int err = make_resolver(d, &d->resolver, ret_failure);
@@ -465,7 +477,7 @@ dispatch_reload(struct dispatch *d, struct config *config)
 {
 	struct config *old = d->config;
 	d->config = config_ref(config);
-	struct schedule_policy policy = policy_of(config, d->share);
+	struct schedule_policy policy = policy_of(d);
 	schedule_set_policy(d->schedule, &policy);
 	map_free(&d->tls_contexts, unref_context);
 	d->tls_contexts = map_new();

@@ -433,7 +433,7 @@ struct dispatch {
 	struct spool *spool;
 	struct directory *directory;
 	struct intake *intake;
-	uint32_t share;
+	uint32_t share, number; /* as in the options */
 	struct schedule *schedule;
 	struct resolver *resolver;
 
@@ -468,6 +468,9 @@ void dispatch_pump_soon(struct dispatch *d);
 bool dispatch_may_take(const struct dispatch *d);
 int64_t dispatch_wall_us(const struct dispatch *d, int64_t monotonic_us);
 uint32_t dispatch_connections_max(const struct dispatch *d);
+/* Of a limit, what dispatcher `number` of `share` may use: together all of it;
+ * at least 1. */
+uint32_t dispatch_part(uint32_t limit, uint32_t share, uint32_t number);
 struct hint *dispatch_hint(struct dispatch *d, const struct netaddr *address);
 const struct hint *dispatch_find_hint(
     const struct dispatch *d, const struct netaddr *address);

@@ -43,6 +43,7 @@ struct engine {
 	size_t server_count;
 	struct reactor *reactors;
 	uint32_t reactor_count;
+	uint32_t dispatch_share; /* of their dispatchers get mail */
 	int *listen_fds; /* reactor_count × listener_count, -1 once taken */
 	int control_fd, submit_fd;
 

@@ -51,6 +51,8 @@ reactor_init(struct engine *e, uint32_t number, struct failure *f)
 
 	r->engine = e;
 	r->number = number;
+	/* A reload does not change it. */
+	e->dispatch_share = dispatch_share(e->config, e->reactor_count);
 	result = loop_new(&r->loop);
 	if (result < 0)
 		return failure_set(f, result, "cannot make an event loop: %s",
@@ -61,7 +63,8 @@ reactor_init(struct engine *e, uint32_t number, struct failure *f)
 		.spool = e->spool,
 		.directory = e->directory,
 		.intake = e->intake,
-		.share = e->reactor_count,
+		.share = e->dispatch_share,
+		.number = number,
 	};
 	TRY(dispatch_new(&dispatch, &r->dispatch, f));
 	const struct receiver_options receiver = {
@@ -178,7 +181,7 @@ void
 reactor_post_delivery(struct engine *e, const struct dispatch_delivery *d)
 {
 	struct reactor *r =
-	    &e->reactors[dispatch_home(d->domain, e->reactor_count)];
+	    &e->reactors[dispatch_home(d->domain, e->dispatch_share)];
 	struct posted_delivery *p = mem_alloc(sizeof(*p) + d->domain.len + 1);
 
 	p->item.run = add_delivery;

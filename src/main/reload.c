@@ -124,8 +124,9 @@ has_new_maildir(const struct config *old, const struct config *new)
 
 static int
 refuse_restart_changes(
-    const struct config *old, const struct config *new, struct failure *f)
+    const struct engine *e, const struct config *new, struct failure *f)
 {
+	const struct config *old = e->config;
 	const char *what = NULL;
 
 	if (!same_listeners(old, new))
@@ -136,6 +137,10 @@ refuse_restart_changes(
 		what = "user";
 	else if (old->delivery.threads != new->delivery.threads)
 		what = "delivery.threads";
+	else if (dispatch_share(old, e->reactor_count) !=
+		 dispatch_share(new, e->reactor_count))
+		what = "a limit of delivery connections below the number of "
+		       "threads";
 	else if (has_new_maildir(old, new))
 		what = "a maildir route's directory (writing is confined)";
 	if (what == NULL)
@@ -199,7 +204,7 @@ engine_reload(struct engine *e, struct failure *f)
 		    "%u mistakes in the config, the old one stays; the first: "
 		    "%s",
 		    mistakes.count, mistakes.first);
-	result = refuse_restart_changes(e->config, config, f);
+	result = refuse_restart_changes(e, config, f);
 	if (result == 0)
 		result = engine_load_tls(config, &tls, f);
 	if (result < 0) {

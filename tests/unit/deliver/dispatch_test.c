@@ -245,6 +245,29 @@ test_domains_have_a_home(void **state)
 	assert_int_equal(dispatch_home(SPAN("x"), 1), 0);
 }
 
+/* All dispatchers together connect as often as the config says. */
+static void
+test_limits_are_divided(void **state)
+{
+	static const uint32_t limits[] = { 1, 2, 3, 7, 20, 2000 };
+	struct stage s;
+	(void)state;
+	for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+		char *AUTO_FREE more = mem_printf(
+		    "delivery: {connections_per_site: %u}\n", limits[i]);
+		stage_open(&s, discards, more);
+		for (uint32_t count = 1; count < 20; count++) {
+			uint32_t share = dispatch_share(s.config, count);
+			uint32_t sum = 0;
+			assert_in_range(share, 1, count);
+			for (uint32_t n = 0; n < share; n++)
+				sum += dispatch_part(limits[i], share, n);
+			assert_int_equal(sum, limits[i]);
+		}
+		stage_close(&s);
+	}
+}
+
 int
 main(void)
 {
@@ -260,6 +283,7 @@ main(void)
 		cmocka_unit_test(test_reload_during_lookup),
 		cmocka_unit_test(test_end_during_lookup),
 		cmocka_unit_test(test_domains_have_a_home),
+		cmocka_unit_test(test_limits_are_divided),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
