@@ -428,6 +428,20 @@ engine_close(struct engine *e)
 	mem_free(e->reactors);
 }
 
+/* Every session has a descriptor, and so has every delivery. */
+static void
+check_file_limit(const struct config *config)
+{
+	long limit = privilege_raise_file_limit();
+
+	if (limit >= 0 && (uint64_t)limit / 2 < config->limits.connections)
+		LOG(LOG_WARNING, "main",
+		    "few files may be open (LimitNOFILE, ulimit -n): sessions "
+		    "can take all, and deliveries have to wait",
+		    LOG_N("files", limit),
+		    LOG_N("connections", config->limits.connections));
+}
+
 static int
 start(struct engine *e, struct failure *f)
 {
@@ -440,7 +454,10 @@ start(struct engine *e, struct failure *f)
 	if (result < 0)
 		return failure_set(f, result, "cannot make an event loop: %s",
 		    error_text(result));
-	(void)privilege_raise_file_limit();
+	/* Each place says the mode it wants; a root of umask 077 would make
+	 * directories that the service's user cannot reach. */
+	(void)umask(022);
+	check_file_limit(e->config);
 	TRY(engine_load_tls(e->config, &e->tls, f));
 	TRY(prepare_directories(e, f));
 	TRY(engine_bind(e, f));

@@ -103,6 +103,14 @@ def test_a_second_one_is_refused_and_harms_nothing(relays):
         client.sendmail("a@sender.test", ["b@example.test"], "Subject: x\r\n\r\n")
 
 
+def test_a_deep_data_dir_is_made(relays):
+    """By root with a strict umask, for a user who is not."""
+    relay = relays(**TRUSTED)
+    relay.data_dir = relay.directory / "a" / "b" / "data"
+    relay.config["data_dir"] = str(relay.data_dir)
+    relay.start(wrapper=("sh", "-c", 'umask 077; exec "$@"', "sh"))
+
+
 def test_sigterm_at_any_time_of_the_start(relays):
     relay = relays(**TRUSTED)
     for pause in (0.0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08):
