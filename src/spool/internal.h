@@ -220,9 +220,18 @@ struct spool_txn {
 	enum record_type open_type;
 	size_t open_at; /* record of rest that takes more items; SIZE_MAX */
 	uint32_t records;
+	bool has_outcome;
 	int error; /* cannot be committed */
 	int64_t queued_us; /* monotonic */
 };
+
+/* Somebody waits for it. What became of mail is not urgent but always taken,
+ * and the report that is told with it: it waits for company, and for room. */
+static inline bool
+txn_is_urgent(const struct spool_txn *txn)
+{
+	return txn->done && !txn->has_outcome;
+}
 
 /* Nothing more is added: closes the last record, marks the group. */
 void txn_seal(struct spool_txn *txn);

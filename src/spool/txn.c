@@ -161,6 +161,7 @@ spool_txn_outcome(struct spool_txn *txn, const struct spool_outcome *outcome)
 
 	if (txn->open_at == SIZE_MAX || txn->open_type != type)
 		open_record(txn, type);
+	txn->has_outcome = true;
 	outcome_encode(outcome, &txn->rest);
 }
 

@@ -213,6 +213,43 @@ test_draft_on_full_disk(void **state)
 	assert_int_equal(0, simdisk_count(rig->disk, "/big/"));
 }
 
+static void
+note_result(void *arg, int result)
+{
+	atomic_store((atomic_int *)arg, result);
+}
+
+/* A bounce and its report are one transaction: it waits for room, where other
+ * mail is refused. */
+static void
+test_reports_wait_for_room(void **state)
+{
+	struct rig *rig = *state;
+	uint64_t first = fixture_send(rig->f.spool, 500, 1), mno;
+	const struct spool_outcome bounced = {
+		.mno = first, .rcpt_count = 1, .kind = SPOOL_BOUNCED
+	};
+	atomic_int result = 1;
+	int code = 0;
+
+	simdisk_set_capacity(rig->disk, 60000);
+	for (int i = 0; i < 100 && code == 0; i++)
+		code = try_send(rig, &mno);
+	assert_int_equal(-ENOSPC, code);
+	struct spool_txn *txn =
+	    fixture_message(rig->f.spool, spool_next_mno(rig->f.spool), 500, 1);
+	spool_txn_outcome(txn, &bounced);
+	spool_txn_submit(&txn, note_result, &result);
+	usleep(50000);
+	assert_int_not_equal(-ENOSPC, atomic_load(&result));
+	simdisk_set_capacity(rig->disk, 10 << 20);
+	int64_t start = clock_monotonic_us();
+	while (
+	    atomic_load(&result) == 1 && clock_monotonic_us() < start + 5000000)
+		usleep(1000);
+	assert_int_equal(0, atomic_load(&result));
+}
+
 /* Refuses mail while it is full, keeps outcomes, goes on by itself. */
 static void
 test_full_disk_is_not_the_end(void **state)
@@ -404,6 +441,7 @@ main(void)
 		TEST(test_lost_outcome_stops),
 		TEST(test_body_that_cannot_be_synced),
 		TEST(test_draft_on_full_disk),
+		TEST(test_reports_wait_for_room),
 		TEST(test_full_disk_is_not_the_end),
 		TEST(test_space_watermarks),
 		TEST(test_many_threads),
