@@ -10,10 +10,12 @@ static struct door door;
 static int
 setup(void **state)
 {
+	static const char config[] =
+	    DOOR_CONFIG "limits: {header_size: 4096, header_fields: 20, "
+			"received_fields: 5}\n";
+
 	(void)state;
-	door_open(
-	    &door, DOOR_CONFIG "limits: {header_size: 4096, header_fields: 20, "
-			       "received_fields: 5}\n");
+	door_open(&door, config);
 	return 0;
 }
 
