@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A power cut: ext4 on a loop device is shut down without flushing its log
+(EXT4_IOC_SHUTDOWN), mounted again, and everything acknowledged is still there.
+Ledgers are kept outside of the image. SIGKILL alone would prove nothing here:
+it does not lose the page cache."""
+import fcntl
+import os
+import random
+import shutil
+import struct
+import subprocess
+import time
+
+import pytest
+
+from scenario.test_durability import SUBMITTERS, Submitter, tokens
+from support.waiting import wait_for
+
+CYCLES = int(os.environ.get("POWER_CYCLES", "5"))
+EXT4_IOC_SHUTDOWN = 0x8004587D
+NOLOGFLUSH = 2
+
+
+class Disk:
+    """An ext4 file system in a file."""
+
+    def __init__(self, place, megabytes=512):
+        self.image, self.mounted = place / "disk.img", place / "disk"
+        self.mounted.mkdir()
+        with open(self.image, "wb") as image:
+            image.truncate(megabytes << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-F", self.image], check=True)
+        self.mount()
+
+    def mount(self):
+        subprocess.run(["mount", "-o", "loop,commit=60", self.image, self.mounted],
+                       check=True, capture_output=True)
+        self.mounted.chmod(0o755)
+
+    def cut_power(self):
+        fd = os.open(self.mounted, os.O_RDONLY)
+        try:
+            fcntl.ioctl(fd, EXT4_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
+        finally:
+            os.close(fd)
+
+    def unmount(self):
+        for _ in range(50):
+            if subprocess.run(["umount", self.mounted], capture_output=True).returncode == 0:
+                return
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def disk(place):
+    if os.geteuid() != 0 or shutil.which("mkfs.ext4") is None:
+        pytest.skip("power cuts need root and mkfs.ext4")
+    try:
+        made = Disk(place)
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no loop mounts here: {error}")
+    yield made
+    made.unmount()
+
+
+def test_power_cuts_under_load_lose_nothing(relays, receivers, disk):
+    sink = receivers(backlog=1000)
+    relay = relays(data_dir=str(disk.mounted / "data"), trusted_networks=["127.0.0.0/8"],
+                   log={"level": "warning"},
+                   routes=[{"domains": ["*"], "deliver": "smtp",
+                            "to": f"127.0.0.1:{sink.port}"}],
+                   retry={"schedule": ["1s"]})
+    relay.data_dir = disk.mounted / "data"
+    relay.start()
+    submitters = [Submitter(relay, n) for n in range(SUBMITTERS)]
+    for submitter in submitters:
+        submitter.start()
+    for _ in range(CYCLES):
+        time.sleep(random.uniform(0.3, 0.8))
+        disk.cut_power()
+        relay.kill()
+        disk.unmount()
+        disk.mount()
+        relay.start()
+    for submitter in submitters:
+        submitter.stopping = True
+    for submitter in submitters:
+        submitter.join(20)
+    acknowledged = {t for s in submitters for t in s.acknowledged}
+    assert len(acknowledged) > CYCLES * 5, "the load was too thin to prove anything"
+    wait_for(lambda: acknowledged <= set(tokens(sink.messages)), 60,
+             "all acknowledged messages delivered", pause=0.2)
+    arrived = tokens(sink.messages)
+    print(f"\n{CYCLES} power cuts: {len(acknowledged)} acknowledged, 0 lost, "
+          f"{len(arrived) - len(set(arrived))} delivered twice")
+    assert relay.stop() == 0
