@@ -136,6 +136,17 @@ connection_leave_site(struct connection *c, bool failed)
 }
 
 void
+connection_close(struct connection *c)
+{
+	if (c->site != NULL)
+		schedule_closing(c->dispatch->schedule, &c->counted);
+	smtp_client_quit(c->client);
+	c->state = CONNECTION_QUITTING;
+	c->moved = true;
+	dispatch_pump_soon(c->dispatch);
+}
+
+void
 connection_free(struct connection *c)
 {
 	struct dispatch *d = c->dispatch;
@@ -541,10 +552,7 @@ connection_retire(struct connection *c, bool abrupt)
 		c->transaction.uncounted = true;
 		session_broken(c, "this server is shutting down");
 	} else if (c->state == CONNECTION_IDLE && !abrupt) {
-		connection_leave_site(c, false);
-		smtp_client_quit(c->client);
-		c->state = CONNECTION_QUITTING;
-		c->moved = true;
+		connection_close(c);
 	} else if (!c->is_ready || abrupt) {
 		connection_leave_site(c, false);
 		c->state = CONNECTION_CLOSED;

@@ -301,7 +301,7 @@ enum connection_state {
 	CONNECTION_HANDSHAKE, /* implicit TLS, or after STARTTLS */
 	CONNECTION_SESSION, /* speaks SMTP */
 	CONNECTION_IDLE, /* waits for mail */
-	CONNECTION_QUITTING, /* no longer the site's */
+	CONNECTION_QUITTING, /* takes no more; still counted at the site */
 	CONNECTION_CLOSED, /* to be freed */
 };
 
@@ -362,6 +362,8 @@ void connection_free(struct connection *c);
 /* The address failed: on to the next one. `local`: we say so, not the peer. */
 void connection_fail(struct connection *c, const char *step,
     const struct reply *reply, bool local);
+/* Says QUIT and takes no more. */
+void connection_close(struct connection *c);
 /* The site loses this connection (once). */
 void connection_leave_site(struct connection *c, bool failed);
 const char *connection_host(const struct connection *c);

@@ -130,9 +130,7 @@ session_take(struct connection *c)
 		return true;
 	}
 	/* So many that cannot be read: the loop has other work, too. */
-	connection_leave_site(c, false);
-	smtp_client_quit(c->client);
-	c->state = CONNECTION_QUITTING;
+	connection_close(c);
 	return true;
 }
 
@@ -152,10 +150,7 @@ static void
 quit(struct connection *c)
 {
 	transaction_release(c);
-	connection_leave_site(c, false);
-	smtp_client_quit(c->client);
-	c->state = CONNECTION_QUITTING;
-	c->moved = true;
+	connection_close(c);
 }
 
 static void

@@ -12,7 +12,7 @@
 uint32_t
 site_usable(const struct schedule_site *site)
 {
-	return site->open[0] + site->open[1] - site->opening;
+	return site->open[0] + site->open[1] - site->opening - site->closing;
 }
 
 bool
@@ -207,6 +207,8 @@ connection_leave_state(struct schedule_connection *c)
 	list_remove(&c->link);
 	if (c->state == CONNECTION_OPENING)
 		site->opening--;
+	if (c->state == CONNECTION_CLOSING)
+		site->closing--;
 	if (c->state == CONNECTION_OPENING || c->state == CONNECTION_WOKEN)
 		site->coming[c->is_reserved]--;
 }
@@ -224,6 +226,18 @@ schedule_connected(
 	c->state = CONNECTION_WOKEN;
 	site->failures = 0;
 	site_unpark(site);
+	site_update(site);
+}
+
+void
+schedule_closing(struct schedule *s, struct schedule_connection *c)
+{
+	struct schedule_site *site = c->site;
+
+	BUG_UNLESS(site && site->s == s && c->state != CONNECTION_OPENING);
+	connection_leave_state(c);
+	c->state = CONNECTION_CLOSING;
+	site->closing++;
 	site_update(site);
 }
 

@@ -207,6 +207,7 @@ enum connection_state {
 	CONNECTION_BUSY,
 	CONNECTION_IDLE,
 	CONNECTION_WOKEN, /* about to take */
+	CONNECTION_CLOSING, /* open, but of no more use */
 };
 
 struct schedule_site {
@@ -220,7 +221,8 @@ struct schedule_site {
 	struct list idle[2]; /* connections; [1]: reserved ones */
 	struct heap_node timer; /* next probe, or end of the sparing */
 	uint64_t ready[SCHEDULE_CLASSES]; /* deliveries of queues in lanes */
-	uint32_t open[2], opening, coming[2]; /* coming: opening or woken */
+	uint32_t open[2], opening, closing;
+	uint32_t coming[2]; /* opening or woken */
 	uint32_t passed[SCHEDULE_CLASSES]; /* turns that a class has waited */
 	uint32_t failures; /* in a row */
 	uint32_t probes; /* failed ones in a row */

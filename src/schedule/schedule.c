@@ -48,6 +48,7 @@ schedule_free(struct schedule **s)
 		struct schedule_site *site =
 		    LIST_ENTRY(link, struct schedule_site, all_link);
 		site->open[0] = site->open[1] = site->opening = 0;
+		site->closing = 0;
 	}
 	LIST_FOR_EACH_SAFE(link, &old->sites)
 		site_free_if_unused(

@@ -220,6 +220,10 @@ bool schedule_take(struct schedule *s, struct schedule_connection *c,
  * others stay as they are. False: nobody was deferred. */
 bool schedule_site_failed(struct schedule *s, struct schedule_site *site,
     int64_t now_us, schedule_delivery_fn *fn, void *arg);
+/* It takes no more and is about to end, politely: it still counts, so that a
+ * server that allows n connections never sees one more. schedule_disconnected
+ * follows. Give back first what it had taken. */
+void schedule_closing(struct schedule *s, struct schedule_connection *c);
 /* The connection is gone, whatever its state; give back first what it had
  * taken. failed: it never became usable (could not be opened, or was refused
  * at greeting, EHLO or TLS). With enough failures in a row the site is parked;

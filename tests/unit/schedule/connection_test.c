@@ -224,6 +224,37 @@ probe_waits_for_mail(void **state)
 	schedule_free(&s);
 }
 
+/* One more than the limit would be refused while an old one says goodbye. */
+static void
+closing_connection_counts(void **state)
+{
+	struct schedule_policy one = policy;
+	struct schedule_connection c[2];
+	(void)state;
+
+	one.site_connections = 1;
+	struct schedule *s = schedule_new(&one, 1);
+	for (uint64_t i = 1; i <= 3; i++)
+		add(s, key_of(1, SCHEDULE_BULK, "a.example"), i, START_US);
+	connect_one(s, &c[0], START_US);
+	assert_int_equal(deliver(s, &c[0], START_US), 1);
+	schedule_closing(s, &c[0]);
+	expect_idle(s, START_US);
+	schedule_disconnected(s, &c[0], false, START_US);
+	connect_one(s, &c[1], START_US);
+	while (deliver(s, &c[1], START_US))
+		continue;
+	/* Idle, then closing: new mail does not wake it. */
+	schedule_closing(s, &c[1]);
+	add(s, key_of(1, SCHEDULE_BULK, "a.example"), 4, START_US);
+	expect_idle(s, START_US);
+	schedule_disconnected(s, &c[1], false, START_US);
+	connect_one(s, &c[0], START_US);
+	assert_int_equal(deliver(s, &c[0], START_US), 4);
+	schedule_disconnected(s, &c[0], false, START_US);
+	schedule_free(&s);
+}
+
 /* A connection that was opened before the site was parked, and fails only after
  * the time of the first probe, must not take that probe with it. */
 static void
@@ -396,6 +427,7 @@ main(void)
 		cmocka_unit_test(all_sites_share_a_limit),
 		cmocka_unit_test(dead_site_is_parked_and_probed),
 		cmocka_unit_test(probe_waits_for_mail),
+		cmocka_unit_test(closing_connection_counts),
 		cmocka_unit_test(late_failure_does_not_stop_probes),
 		cmocka_unit_test(working_site_is_spared_not_parked),
 		cmocka_unit_test(spared_site_replaces_what_ended_well),
