@@ -133,6 +133,17 @@ disk_free_bytes(void *owner, const char *path)
 	return (int64_t)((uint64_t)st.f_bavail * st.f_frsize);
 }
 
+static int64_t
+disk_total_bytes(void *owner, const char *path)
+{
+	struct statvfs st;
+
+	(void)owner;
+	if (statvfs(path, &st) < 0)
+		return -errno;
+	return (int64_t)((uint64_t)st.f_blocks * st.f_frsize);
+}
+
 static int
 disk_lock(void *owner, const char *path)
 {
@@ -159,6 +170,7 @@ const struct spool_io spool_io_disk = {
 	.sync_directory = disk_sync_directory,
 	.list = disk_list,
 	.free_bytes = disk_free_bytes,
+	.total_bytes = disk_total_bytes,
 	.lock = disk_lock,
 };
 

@@ -32,6 +32,8 @@ struct spool_io {
 	int (*list)(void *owner, const char *path,
 	    void (*fn)(void *arg, const char *name), void *arg);
 	int64_t (*free_bytes)(void *owner, const char *path);
+	/* Of the file system, used or not. NULL: nobody knows. */
+	int64_t (*total_bytes)(void *owner, const char *path);
 	/* Takes the exclusive lock on a file, made when missing: a handle whose
 	 * close (or the process's end) gives the lock back; -EWOULDBLOCK when
 	 * it is taken. */

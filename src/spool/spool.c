@@ -22,6 +22,8 @@
 #define LAZY_SYNC_US 100000
 #define FREE_LOW (UINT64_C(1) << 30)
 #define FREE_FULL (UINT64_C(256) << 20)
+#define FREE_LOW_PART 10 /* of a small disk */
+#define FREE_FULL_PART 25
 /* Beyond a batch's pieces: one transaction that has more by itself. */
 #define IOV_COUNT (BATCH_PIECES_MAX + 16 + JUMBO_SIZE_MAX / FORMAT_PIECE + 16)
 
@@ -278,6 +280,25 @@ lock_and_scan(struct spool *spool, struct failure *ret_failure)
 	return recover_scan(spool, ret_failure);
 }
 
+/* A disk that is hardly larger than the defaults would always seem full. */
+static void
+fit_watermarks(struct spool *spool, const struct spool_options *given)
+{
+	const struct spool_io *io = spool->io;
+	struct spool_options *o = &spool->options;
+	int64_t total =
+	    io->total_bytes ? io->total_bytes(io->owner, spool->directory) : 0;
+
+	if (total <= 0)
+		return;
+	uint64_t low = (uint64_t)total / FREE_LOW_PART;
+	uint64_t full = (uint64_t)total / FREE_FULL_PART;
+	if (given->free_low == 0 && low < o->free_low)
+		o->free_low = low;
+	if (given->free_full == 0 && full < o->free_full)
+		o->free_full = full;
+}
+
 int
 spool_open(const struct spool_options *options, struct spool **ret_spool,
     struct failure *ret_failure)
@@ -286,6 +307,7 @@ spool_open(const struct spool_options *options, struct spool **ret_spool,
 	int result = lock_and_scan(spool, ret_failure);
 
 	if (result == 0) {
+		fit_watermarks(spool, options);
 		keeper_measure_space(spool);
 		result = start_threads(spool);
 		if (result < 0)

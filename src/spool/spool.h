@@ -40,7 +40,8 @@ struct spool_options {
 				    for a batch to ride in; 0: 100 ms */
 	uint64_t free_low,
 	    free_full; /* free bytes on the file system below which
-				    spool_space says so; 0: 1 GiB, 256 MiB */
+				    spool_space says so; 0: 1 GiB, 256 MiB, on
+				    a small one a tenth, a twenty-fifth */
 	uint16_t node;
 	const struct spool_io *io; /* NULL: the real disk */
 };

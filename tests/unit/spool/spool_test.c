@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "fixture.h"
 #include "os/clock.h"
+#include "spool/io.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -349,6 +350,57 @@ test_stopped_refuses_and_lets_go(void **state)
 	assert_int_equal(0, fixture_check(f->spool, mno, 3 << 20, 1));
 }
 
+#define MB (INT64_C(1) << 20)
+
+static int64_t free_bytes, total_bytes;
+
+static int64_t
+tell_free(void *owner, const char *path)
+{
+	(void)owner, (void)path;
+	return free_bytes;
+}
+
+static int64_t
+tell_total(void *owner, const char *path)
+{
+	(void)owner, (void)path;
+	return total_bytes;
+}
+
+/* A disk that is smaller than what is usually kept free can still be used. */
+static void
+test_watermarks_fit_the_disk(void **state)
+{
+	static const struct {
+		int64_t free, total; /* MB */
+		enum spool_space space;
+	} cases[] = {
+		{ 2000, 100000, SPOOL_SPACE_OK },
+		{ 1000, 100000, SPOOL_SPACE_LOW },
+		{ 200, 100000, SPOOL_SPACE_FULL },
+		{ 200, 200, SPOOL_SPACE_OK },
+		{ 19, 200, SPOOL_SPACE_LOW },
+		{ 7, 200, SPOOL_SPACE_FULL },
+	};
+	struct spool_io io = spool_io_disk;
+	struct fixture *f = *state;
+
+	io.free_bytes = tell_free;
+	io.total_bytes = tell_total;
+	f->options.io = &io;
+	f->options.free_low = f->options.free_full = 0;
+	for (size_t i = 0; i < 6; i++) {
+		free_bytes = cases[i].free * MB;
+		total_bytes = cases[i].total * MB;
+		reopen(f);
+		assert_int_equal(cases[i].space, spool_space(f->spool));
+	}
+	fixture_close(f);
+	f->options.io = NULL;
+	fixture_open(f);
+}
+
 int
 main(void)
 {
@@ -366,6 +418,7 @@ main(void)
 		TEST(test_too_much_is_refused),
 		TEST(test_identity_stays),
 		TEST(test_stopped_refuses_and_lets_go),
+		TEST(test_watermarks_fit_the_disk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
