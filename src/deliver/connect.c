@@ -308,6 +308,8 @@ try_next(struct connection *c)
 	(void)netaddr_format(to, c->peer);
 	int fd = socket_connect(to, NULL);
 	if (fd < 0) {
+		/* Without a way to this family it has cost nothing. */
+		c->tries--;
 		fail_locally(c, "connect", error_text(fd),
 		    (struct enhanced_code){ 4, 1, 4 });
 		return;

@@ -59,14 +59,31 @@ plan_add_address(
 	};
 }
 
+/* Of more addresses than are tried each family keeps its half: we may well be
+ * without one of the two. */
+static bool
+leaves_out(const struct resolve_host *host, size_t i)
+{
+	const size_t half = PLAN_ADDRESSES_PER_HOST / 2;
+	size_t six = 0;
+	while (six < host->address_count &&
+	       host->addresses[six].family == NETADDR_IP6)
+		six++;
+	size_t four = host->address_count - six;
+	size_t fours = four;
+	if (four > half)
+		fours = PLAN_ADDRESSES_PER_HOST - (six < half ? six : half);
+	return i < six ? i >= PLAN_ADDRESSES_PER_HOST - fours
+		       : i - six >= fours;
+}
+
 void
 plan_add_host(struct plan *plan, const struct resolve_host *host)
 {
-	size_t count = host->address_count;
-	if (count > PLAN_ADDRESSES_PER_HOST)
-		count = PLAN_ADDRESSES_PER_HOST;
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; i < host->address_count; i++) {
 		struct netaddr address = host->addresses[i];
+		if (leaves_out(host, i))
+			continue;
 		address.port = plan->route->deliver == CONFIG_DELIVER_MX
 				   ? plan->route->port
 				   : plan->route->to_port;

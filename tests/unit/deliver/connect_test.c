@@ -260,6 +260,48 @@ test_lookups_that_fail(void **state)
 	}
 }
 
+/* However many addresses a host has, some of each family are tried. */
+static void
+test_both_families(void **state)
+{
+	static const struct {
+		size_t six, four, left_six, left_four;
+	} table[] = {
+		{ 0, 1, 0, 1 },
+		{ 1, 0, 1, 0 },
+		{ 3, 5, 3, 5 },
+		{ 8, 1, 7, 1 },
+		{ 8, 8, 4, 4 },
+		{ 2, 8, 2, 6 },
+		{ 8, 0, 8, 0 },
+		{ 0, 8, 0, 8 },
+	};
+	struct stage s;
+	(void)state;
+	stage_open(&s, "  - {domains: [\"*\"], deliver: mx}\n", "");
+	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+		struct netaddr addresses[16];
+		struct resolve_host host = {
+			.name = "mx.y.example",
+			.addresses = addresses,
+			.address_count = table[i].six + table[i].four,
+		};
+		for (size_t k = 0; k < host.address_count; k++)
+			addresses[k] = peer_ip(
+			    k < table[i].six ? "2001:db8::1" : "192.0.2.1", 0);
+		struct plan *plan = plan_new(
+		    s.config, config_route_for(s.config, SPAN("y.example")));
+		plan_add_host(plan, &host);
+		size_t six = 0;
+		for (size_t k = 0; k < plan->address_count; k++)
+			six += plan->addresses[k].address.family == NETADDR_IP6;
+		assert_int_equal(six, table[i].left_six);
+		assert_int_equal(plan->address_count - six, table[i].left_four);
+		plan_unref(&plan);
+	}
+	stage_close(&s);
+}
+
 /* RFC 5321 §5.1: hosts behind our own name are not for us to try. */
 static void
 test_own_name_among_hosts(void **state)
@@ -518,6 +560,7 @@ main(void)
 		cmocka_unit_test(test_refused_for_now),
 		cmocka_unit_test(test_nobody_listens),
 		cmocka_unit_test(test_lookups_that_fail),
+		cmocka_unit_test(test_both_families),
 		cmocka_unit_test(test_own_name_among_hosts),
 		cmocka_unit_test(test_address_literals),
 		cmocka_unit_test(test_opportunistic),
