@@ -27,13 +27,14 @@ result_of_fate(const struct smtp_client_fate *fate)
 	return r;
 }
 
-/* RFC 5321 §4.5.3.1.10: 452 to RCPT says that there are too many recipients;
- * those before it are fine. */
+/* RFC 5321 §4.5.3.1.10: 452 to RCPT, of old 552, says that there are too many
+ * recipients; those before it are fine. (Another 552 bounces.) */
 static bool
 is_too_many(const struct result *r)
 {
 	const struct enhanced_code *e = &r->reply.enhanced;
-	return r->kind == SPOOL_DEFERRED && r->reply.code == 452 &&
+	return r->kind == SPOOL_DEFERRED &&
+	       (r->reply.code == 452 || r->reply.code == 552) &&
 	       span_eq(span_of(r->step), SPAN("rcpt")) &&
 	       (e->class == 0 || (e->subject == 5 && e->detail == 3));
 }

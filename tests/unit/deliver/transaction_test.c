@@ -280,7 +280,7 @@ static void
 test_too_many_recipients(void **state)
 {
 	static const struct peer_script scripts[] = {
-		{ .rcpt = { NULL, NULL, "452 4.5.3 enough", "452 enough" } },
+		{ .rcpt = { NULL, NULL, "452 4.5.3 enough", "552 enough" } },
 	};
 	struct stage_mail mail = simple;
 	struct story s;
