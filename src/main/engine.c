@@ -81,10 +81,36 @@ run_length(const struct spool_envelope *env, const struct spool_live_rcpt *r,
 	return i - first;
 }
 
+/* Wall times in the spool are from clocks that may have been wrong: nothing
+ * waits longer than the schedule could have told it to … */
+static int64_t
+plausible_due(const struct config *config, int64_t due_us, int64_t now_us)
+{
+	int64_t longest_us = 0;
+
+	for (size_t i = 0; i < config->retry.schedule_count; i++) {
+		if (config->retry.schedule_us[i] > longest_us)
+			longest_us = config->retry.schedule_us[i];
+	}
+	longest_us += longest_us / 100 * config->retry.jitter_percent;
+	return due_us - now_us > longest_us ? now_us + longest_us : due_us;
+}
+
+/* … or lives longer from now on than it was given when it came. */
+static int64_t
+plausible_expire(const struct spool_envelope *env, int64_t now_us)
+{
+	return env->accepted_us > now_us
+		   ? now_us + (env->expire_us - env->accepted_us)
+		   : env->expire_us;
+}
+
 static void
 on_live_message(void *arg, const struct spool_envelope *env,
     const struct spool_live_rcpt *rcpts)
 {
+	const struct engine *e = arg;
+	int64_t now_us = clock_wall_us();
 	uint32_t count;
 
 	for (uint32_t i = 0; i < env->rcpt_count; i += count) {
@@ -104,8 +130,9 @@ on_live_message(void *arg, const struct spool_envelope *env,
 			    !rcpts[i].warned &&
 			    intake_sender_wants(env, i, SMTP_NOTIFY_DELAY),
 			.accepted_us = env->accepted_us,
-			.due_us = rcpts[i].due_us,
-			.expire_us = env->expire_us,
+			.due_us =
+			    plausible_due(e->config, rcpts[i].due_us, now_us),
+			.expire_us = plausible_expire(env, now_us),
 		};
 
 		reactor_post_delivery(arg, &d);

@@ -123,6 +123,21 @@ def test_sigterm_at_any_time_of_the_start(relays):
     relay.start()
 
 
+def test_no_wait_beyond_the_schedule(relays, receivers):
+    """A due time from a wrong clock, or of a former schedule, is cut down."""
+    busy = receivers(script={"RCPT": "451 4.2.0 later"})
+    relay = relays(**TRUSTED, routes=through(busy),
+                   retry={"schedule": ["4h"]}).start()
+    with smtplib.SMTP("127.0.0.1", relay.port) as client:
+        client.sendmail("a@sender.test", ["b@example.test"], "Subject: x\r\n\r\n")
+    relay.wait_event(type="deferred")
+    assert relay.stop() == 0
+    sink = receivers()
+    relay.config.update(routes=through(sink), retry={"schedule": ["1s"]})
+    relay.start()
+    wait_for(lambda: sink.messages, 10, "the message")
+
+
 def test_a_second_sigterm_ends_at_once(relays, receivers):
     slow = receivers(script={"END": lambda *_: time.sleep(60)})
     relay = relays(**TRUSTED, routes=through(slow),
