@@ -230,7 +230,8 @@ never_began(const struct connection *c)
 	       smtp_client_step(c->client) == SMTP_CLIENT_STEP_CLOSED;
 }
 
-/* BDAT was offered and is not known: once more, without. */
+/* BDAT was offered and is not known: once more, without. There is no other way
+ * for a binary message, which has then been tried. */
 static void
 note_chunking(struct connection *c, struct result *results, size_t count)
 {
@@ -240,6 +241,8 @@ note_chunking(struct connection *c, struct result *results, size_t count)
 		return;
 	dispatch_hint(d, address)->no_chunks_until_us =
 	    loop_now_us(d->loop) + US_PER_DAY;
+	if (c->transaction.smtp.body == SMTP_BODY_BINARYMIME)
+		return;
 	for (size_t i = 0; i < count; i++)
 		results[i].again |= results[i].kind == SPOOL_DEFERRED;
 }

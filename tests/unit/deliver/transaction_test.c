@@ -472,6 +472,26 @@ test_chunking_refused(void **state)
 	end(&s);
 }
 
+/* Without BDAT there is no way to send it: an attempt like any other. */
+static void
+test_chunking_refused_to_binary(void **state)
+{
+	static const struct peer_script script = {
+		.hello = PIPELINING "250-8BITMIME\r\n250-BINARYMIME\r\n"
+				    "250 CHUNKING",
+		.bdat = "500 5.5.1 what is BDAT?",
+	};
+	struct stage_mail mail = simple;
+	struct story s;
+	(void)state;
+	mail.flags = SPOOL_BINARY;
+	begin(&s, &script, 1, "");
+	(void)stage_submit(&s.stage, &mail);
+	stage_run_until(&s.stage, EVENT("deferred"), 1);
+	assert_int_equal(peer_connections(&s.peer), 1);
+	end(&s);
+}
+
 static void
 test_eight_bits_refused(void **state)
 {
@@ -554,6 +574,7 @@ main(void)
 		cmocka_unit_test(test_connection_ends_in_time),
 		cmocka_unit_test(test_kept_connection_was_closed),
 		cmocka_unit_test(test_chunking_refused),
+		cmocka_unit_test(test_chunking_refused_to_binary),
 		cmocka_unit_test(test_eight_bits_refused),
 		cmocka_unit_test(test_success_report),
 		cmocka_unit_test(test_drain_lets_finish),
