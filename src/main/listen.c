@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/bug.h"
 #include "base/mem.h"
+#include "log/log.h"
 #include "main/internal.h"
 #include "os/file.h"
 #include "os/notify.h"
@@ -76,6 +77,12 @@ engine_bind(struct engine *e, struct failure *f)
 		e->listen_fds[i] = -1;
 	for (size_t i = 0; i < e->config->listener_count; i++)
 		TRY(bind_listener(e, i, f));
+	unsigned untaken = notify_untaken_sockets();
+	if (untaken > 0)
+		LOG(LOG_WARNING, "main",
+		    "sockets from the service manager have no listener in the "
+		    "config: who connects there waits for ever",
+		    LOG_N("sockets", untaken));
 	return 0;
 }
 

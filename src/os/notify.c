@@ -81,10 +81,22 @@ is_listener_on(int fd, const struct netaddr *addr)
 	       local.port == addr->port;
 }
 
+static bool is_taken[HANDED_OVER_MAX];
+
+unsigned
+notify_untaken_sockets(void)
+{
+	int count = sd_listen_fds(0);
+	unsigned untaken = 0;
+
+	for (int i = 0; i < count; i++)
+		untaken += i >= HANDED_OVER_MAX || !is_taken[i];
+	return untaken;
+}
+
 int
 notify_take_socket(const struct netaddr *addr)
 {
-	static bool is_taken[HANDED_OVER_MAX];
 	int count = sd_listen_fds(0);
 
 	for (int i = 0; i < count && i < HANDED_OVER_MAX; i++) {

@@ -19,3 +19,6 @@ int64_t notify_watchdog_interval_us(void);
 /* A listening socket on `addr` handed over by the manager, or -1. Call from
  * the first thread only. */
 int notify_take_socket(const struct netaddr *addr);
+/* How many were handed over that nobody took: connections to these would wait
+ * for ever. */
+unsigned notify_untaken_sockets(void);

@@ -96,13 +96,15 @@ take_sockets(void)
 	(void)fcntl(4, F_SETFL, 0);
 	if (notify_take_socket(&unused) != -1)
 		return 14;
+	if (notify_untaken_sockets() != 2)
+		return 18;
 	if (notify_take_socket(&at) != 4)
 		return 15;
 	if (!(fcntl(4, F_GETFL) & O_NONBLOCK))
 		return 16;
 	if (notify_take_socket(&at) != -1) /* once only */
 		return 17;
-	return 0;
+	return notify_untaken_sockets() == 1 ? 0 : 19;
 }
 
 static void
