@@ -93,8 +93,12 @@ static void *
 run(void *arg)
 {
 	struct reactor *r = arg;
-	int result = loop_run(r->loop);
+	char name[16];
 
+	/* Confined, a thread can name itself only. */
+	snprintf(name, sizeof(name), "reactor-%u", r->number % 1000);
+	(void)pthread_setname_np(pthread_self(), name);
+	int result = loop_run(r->loop);
 	if (result < 0)
 		LOG(LOG_ERROR, "main", "a reactor stopped",
 		    LOG_N("reactor", r->number),
@@ -106,7 +110,6 @@ run(void *arg)
 int
 reactor_start(struct reactor *r)
 {
-	char name[16];
 	int result;
 
 	atomic_fetch_add(&r->engine->reactors_left, 1);
@@ -114,8 +117,6 @@ reactor_start(struct reactor *r)
 	if (result < 0)
 		return result;
 	r->started = true;
-	snprintf(name, sizeof(name), "reactor-%u", r->number % 1000);
-	(void)pthread_setname_np(r->thread, name);
 	return 0;
 }
 
