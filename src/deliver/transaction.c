@@ -267,6 +267,23 @@ distrust(struct connection *c, struct result *results, size_t count)
 	}
 }
 
+/* We went without TLS only because it did not work now. That a server insists
+ * on it (RFC 3207 §4: 530) is then no verdict on the mail. */
+static void
+forgive_plain(const struct connection *c, struct result *results, size_t count)
+{
+	int offers = smtp_client_offers(c->client);
+	if (c->tls[0] != '\0' || offers < 0 ||
+	    (offers & SMTP_OFFER_STARTTLS) == 0 ||
+	    c->plan->route->tls != CONFIG_ROUTE_TLS_OPPORTUNISTIC)
+		return;
+	for (size_t i = 0; i < count; i++) {
+		if (results[i].kind == SPOOL_BOUNCED &&
+		    results[i].reply.code == 530)
+			results[i].kind = SPOOL_DEFERRED;
+	}
+}
+
 static struct result *
 make_results(struct connection *c, size_t count)
 {
@@ -278,6 +295,7 @@ make_results(struct connection *c, size_t count)
 		results[i].relayed &= !lmtp; /* it was the last hop */
 	}
 	distrust(c, results, count);
+	forgive_plain(c, results, count);
 	result_mark_again(results, count);
 	note_chunking(c, results, count);
 	for (size_t i = 0; t->uncounted && i < count; i++)

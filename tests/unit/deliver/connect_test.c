@@ -409,6 +409,30 @@ test_broken_tls_is_remembered(void **state)
 	end(&s);
 }
 
+/* Its TLS is broken for now, and without it takes no mail. */
+static void
+test_broken_tls_is_insisted_on(void **state)
+{
+	static const struct peer_script table[] = {
+		{ .hello = STARTTLS,
+		    .mail = "530 5.7.0 Must issue a STARTTLS command first" },
+		{ .hello = STARTTLS,
+		    .starttls = "454 4.7.0 TLS not available",
+		    .mail = "530 5.7.0 Must issue a STARTTLS command first" },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+		struct story s;
+		begin_peers(&s, &table[i], 1, NULL, i == 1);
+		begin_stage(&s, "deliver: smtp", "");
+		(void)stage_submit(&s.stage, &simple);
+		stage_run_until(&s.stage, EVENT("deferred"), 1);
+		assert_int_equal(stage_count(&s.stage, EVENT("bounced")), 0);
+		assert_int_equal(stage_live(&s.stage), 1);
+		end(&s);
+	}
+}
+
 static void
 test_required(void **state)
 {
@@ -565,6 +589,7 @@ main(void)
 		cmocka_unit_test(test_address_literals),
 		cmocka_unit_test(test_opportunistic),
 		cmocka_unit_test(test_broken_tls_is_remembered),
+		cmocka_unit_test(test_broken_tls_is_insisted_on),
 		cmocka_unit_test(test_required),
 		cmocka_unit_test(test_auth),
 		cmocka_unit_test(test_auth_fails),
