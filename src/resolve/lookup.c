@@ -162,15 +162,17 @@ entry_new(
 	return e;
 }
 
-/* When the DNS is in trouble, what it last said still serves for a while.
- * Never instead of a failed validation: that may be an attack. */
+/* When the DNS is in trouble, what it last said still serves for a while: where
+ * mail goes, not that it bounces, which needs a word of now. Never instead of a
+ * failed validation: that may be an attack. */
 static struct entry *
 stale_entry(struct lookup *l)
 {
 	int64_t now_us = loop_now_us(l->r->loop);
 	struct entry *e = cache_find(l->r, l->key);
 
-	if (!e || l->is_bogus || now_us >= e->stale_until_us)
+	if (!e || e->result != RESOLVE_OK || l->is_bogus ||
+	    now_us >= e->stale_until_us)
 		return NULL;
 	e->valid_until_us = now_us + POSITIVE_TTL_MIN_US;
 	if (e->valid_until_us > e->stale_until_us)

@@ -12,7 +12,7 @@
  * answers for their time to live (60 s .. 24 h; negative 60 .. 300 s), and has
  * a bound on all of it. SERVFAIL, timeouts and bogus signatures are temporary;
  * only NXDOMAIN and null MX are permanent. In DNS trouble other than a failed
- * validation, an answer serves for up to an hour past its time.
+ * validation, hosts serve for up to an hour past their time.
  */
 
 #include "base/error.h"

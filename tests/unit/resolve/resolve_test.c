@@ -373,6 +373,25 @@ old_answers_serve_in_trouble(void **state)
 	resolver_free(&r);
 }
 
+/* Mail must not bounce for what was true an hour ago. */
+static void
+old_refusals_do_not_serve(void **state)
+{
+	struct resolver_options options = lenient;
+	(void)state;
+
+	options.timeout_us = 500 * US_PER_MS;
+	struct resolver *r = resolver_make(options);
+	assert_int_equal(ask(r, "nowhere.example").result, RESOLVE_NO_DOMAIN);
+	struct entry *e = cache_find(r, "mnowhere.example");
+	assert_non_null(e);
+	e->valid_until_us = loop_now_us(loop) - US_PER_S;
+	assert_int_equal(
+	    ub_ctx_zone_add(r->unbound, "nowhere.example.", "refuse"), 0);
+	assert_int_equal(ask(r, "nowhere.example").result, RESOLVE_TEMPORARY);
+	resolver_free(&r);
+}
+
 static void
 unsigned_root_is_bogus(void **state)
 {
@@ -449,6 +468,7 @@ main(void)
 		cmocka_unit_test(one_flight_then_the_cache),
 		cmocka_unit_test(callbacks_may_ask_and_cancel),
 		cmocka_unit_test(old_answers_serve_in_trouble),
+		cmocka_unit_test(old_refusals_do_not_serve),
 		cmocka_unit_test(unsigned_root_is_bogus),
 		cmocka_unit_test(mistakes_in_settings_are_told),
 		cmocka_unit_test(freeing_cancels),
