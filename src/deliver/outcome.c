@@ -91,7 +91,10 @@ notice_recipient(const struct telling *t, size_t i, enum report_action action)
 		.rcpt = t->first + (uint32_t)i,
 		.action = action,
 		.status = result_status(r, d->scratch),
-		.remote_mta = t->a->peer_host,
+		/* A socket's path is nobody's name, and nobody's business. */
+		.remote_mta = span_starts(t->a->peer_host, SPAN("/"))
+				  ? SPAN_EMPTY
+				  : t->a->peer_host,
 		.reason = span_of(reason_for_people(r)),
 		.last_attempt_us = loop_wall_us(d->loop),
 	};

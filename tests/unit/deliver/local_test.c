@@ -192,6 +192,7 @@ test_lmtp(void **state)
 	stage_run_until(&s, EVENT("bounced"), 1);
 	stage_await_reports(&s, 1);
 	assert_true(stage_report_says(&s, "Action: delivered\r\n"));
+	assert_false(stage_report_says(&s, "Remote-MTA:"));
 	assert_int_equal(stage_count(&s, EVENT("delivered")), 1);
 	assert_int_equal(stage_count(&s, EVENT("deferred")), 1);
 	assert_int_equal(stage_count(&s, "\"route\":\"lmtp\""), 3);
