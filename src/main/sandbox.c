@@ -276,7 +276,7 @@ run_relay(struct sandbox *s, struct failure *f)
 int
 sandbox_run(int argc, char **argv)
 {
-	struct sandbox s = { 0 };
+	static struct sandbox s; /* its paths live as long as the process */
 	struct failure failure;
 	int status;
 

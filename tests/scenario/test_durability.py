@@ -20,7 +20,7 @@ class Submitter(threading.Thread):
         super().__init__(daemon=True)
         self.relay, self.number = relay, number
         self.stopping = False
-        self.acknowledged, self.attempts = [], 0
+        self.ledger, self.attempts = [], 0
 
     def run(self):
         while not self.stopping:
@@ -39,7 +39,11 @@ class Submitter(threading.Thread):
             client.sendmail("a@sender.test", [f"{token}@example.test"],
                             f"Subject: {token}\r\nX-Token: {token}\r\n\r\n"
                             + "x" * random.randrange(4000) + "\r\n")
-            self.acknowledged.append(token)
+            self.ledger.append((token, time.monotonic()))
+
+    @property
+    def acknowledged(self):
+        return [token for token, _ in self.ledger]
 
 
 def tokens(messages):
