@@ -348,9 +348,9 @@ spool_close(struct spool **spool)
 	if (!s)
 		return;
 	spool_stop(s);
-	/* Without a clean end the next start takes more care, that is all. */
-	if (atomic_load(&s->failed) == 0)
-		(void)manifest_write(s, true);
+	/* Without a clean end the next start takes more care, that is all; but
+	 * of a failed spool it may take a batch for good that was refused. */
+	(void)manifest_write(s, true);
 	spool_free(s);
 	*spool = NULL;
 }

@@ -401,6 +401,42 @@ test_watermarks_fit_the_disk(void **state)
 	fixture_open(f);
 }
 
+static bool is_sync_broken;
+
+static int
+sync_or_fail(void *owner, int file)
+{
+	return is_sync_broken ? -EIO : spool_io_disk.datasync(owner, file);
+}
+
+/* A batch whose sync failed may well be in its file. Who sent it was told so,
+ * and will send it again. */
+static void
+test_what_was_refused_does_not_come_back(void **state)
+{
+	struct spool_io io = spool_io_disk;
+	struct fixture *f = *state;
+
+	io.datasync = sync_or_fail;
+	f->options.io = &io;
+	reopen(f);
+	uint64_t mno = fixture_send(f->spool, 500, 1);
+	is_sync_broken = true;
+	while (spool_space(f->spool) != SPOOL_FAILED) {
+		struct spool_txn *txn =
+		    fixture_message(f->spool, spool_next_mno(f->spool), 500, 1);
+
+		assert_int_equal(-EIO, spool_txn_commit(&txn));
+	}
+	is_sync_broken = false;
+	reopen(f);
+	assert_int_equal(1, told.count);
+	assert_int_equal(mno, told.mnos[0]);
+	fixture_close(f);
+	f->options.io = NULL;
+	fixture_open(f);
+}
+
 int
 main(void)
 {
@@ -419,6 +455,7 @@ main(void)
 		TEST(test_identity_stays),
 		TEST(test_stopped_refuses_and_lets_go),
 		TEST(test_watermarks_fit_the_disk),
+		TEST(test_what_was_refused_does_not_come_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
