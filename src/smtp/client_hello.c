@@ -173,7 +173,8 @@ client_on_starttls(struct smtp_client *c, const struct reply *reply)
 		client_over_unexpected(c, reply);
 		return;
 	}
-	if (!reply_is_completion(reply)) {
+	/* RFC 3207 §4: 220 and no other means that a handshake may begin. */
+	if (reply->code != 220) {
 		on_starttls_refused(c, reply);
 		return;
 	}
