@@ -378,6 +378,7 @@ on_second(struct loop_timer *timer)
 	if (result < 0)
 		LOG(LOG_ERROR, "main", "the directory cannot be read",
 		    LOG_C("error", error_text(result)));
+	engine_watch_spool(e);
 	if (all_reactors_turn(e))
 		notify_watchdog();
 	loop_timer_set(e->loop, timer, loop_now_us(e->loop) + US_PER_S);

@@ -53,6 +53,8 @@ struct engine {
 	struct loop_timer second; /* directory, watchdog */
 	atomic_uint reactors_left; /* that may still have open work */
 	bool stopping;
+	enum spool_space told_space; /* in the log */
+	uint64_t told_quarantined;
 	pthread_mutex_t reload_lock;
 	bool reload_ended;
 };
@@ -76,6 +78,9 @@ void reactor_post_delivery(struct engine *e, const struct dispatch_delivery *d);
 /* Runs fn on each dispatcher's thread in turn and waits. Any other thread. */
 void reactor_each_dispatch(
     void *engine, void (*fn)(void *arg, struct dispatch *dispatch), void *arg);
+
+/* watch.c: logs what changed with the spool. Chief only. */
+void engine_watch_spool(struct engine *e);
 
 /* reload.c: reads the config again and gives it to everyone. Chief only. */
 MUST_CHECK int engine_reload(struct engine *e, struct failure *ret_failure);

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starting, stopping and reloading, also at awkward moments."""
+import shutil
 import signal
 import smtplib
 import socket
 import threading
 import time
+
+import pytest
 
 from support.waiting import wait_for
 
@@ -155,3 +158,32 @@ def test_a_second_sigterm_ends_at_once(relays, receivers):
     relay.config["routes"] = through(receivers())
     relay.start()
     relay.wait_event(type="delivered")
+
+
+def test_a_failing_disk_is_told(relays, receivers):
+    """What is not on the disk is refused; the log says why nothing goes on."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is missing")
+    relay = relays(**TRUSTED, routes=through(receivers()),
+                   delivery={"private_networks": "allow", "threads": 1})
+    segments = [relay.data_dir / f"spool/{number:016x}.seg" for number in range(1, 9)]
+    relay.start(wrapper=(
+        "strace", "-D", "-f", "-o", "/dev/null", *(f"-P{path}" for path in segments),
+        "-e", "inject=fdatasync:error=EIO:when=3+"))
+
+    def send():
+        with smtplib.SMTP("127.0.0.1", relay.port, timeout=30) as client:
+            try:
+                client.sendmail("a@sender.test", ["b@example.test"],
+                                "Subject: x\r\n\r\n")
+                return 250
+            except smtplib.SMTPResponseException as refusal:
+                return refusal.smtp_code
+
+    # An outcome's record may take the second sync, and fail by itself.
+    assert send() == 250
+    assert wait_for(lambda: send() == 451 and
+                    "the spool cannot be written" in relay.log_text(), 20, "a word")
+    assert send() == 451
+    assert relay.run("status").returncode == 1
+    assert relay.stop() == 0
