@@ -128,6 +128,51 @@ ask_post(
 	return status;
 }
 
+/* ---- asking and showing ------------------------------------------------ */
+
+int
+show_answer(const struct invocation *inv, json_t *root, show_fn *show)
+{
+	if (inv->json)
+		return print_json(root);
+	show(root);
+	json_decref(root);
+	return 0;
+}
+
+int
+get_and_show(struct invocation *inv, const char *path, const struct pair *query,
+    show_fn *show)
+{
+	json_t *root = NULL;
+
+	if (ask_get(inv, path, query, &root) != 0)
+		return 1;
+	return show_answer(inv, root, show);
+}
+
+int
+post_and_show(
+    struct invocation *inv, const char *path, json_t *body, show_fn *show)
+{
+	json_t *root = NULL;
+
+	if (ask_post(inv, path, body, &root) != 0)
+		return 1;
+	return show_answer(inv, root, show);
+}
+
+int
+delete_and_show(struct invocation *inv, const char *path, show_fn *show)
+{
+	const struct question q = { .method = "DELETE", .path = path };
+	json_t *root = NULL;
+
+	if (ask(inv, &q, &root) != 0)
+		return 1;
+	return show_answer(inv, root, show);
+}
+
 /* ---- streams ----------------------------------------------------------- */
 
 struct lines {

@@ -74,42 +74,31 @@ print_credential(const json_t *c)
 		print_fact("revoked", "yes");
 }
 
-int
-cmd_credential_add(struct invocation *inv)
+static void
+print_added(const json_t *c)
 {
-	json_t *root;
-
-	if (ask_post(inv, "/api/v1/credentials", wanted(inv), &root) != 0)
-		return 1;
-	if (inv->json)
-		return print_json(root);
-	print_credential(root);
+	print_credential(c);
 	puts("\nThe password is shown this once; only its hash is kept.");
-	json_decref(root);
-	return 0;
 }
 
 int
-cmd_credential_list(struct invocation *inv)
+cmd_credential_add(struct invocation *inv)
+{
+	return post_and_show(
+	    inv, "/api/v1/credentials", wanted(inv), print_added);
+}
+
+static void
+print_credentials(const json_t *root)
 {
 	static const struct table_column columns[] = { { "USERNAME", false },
 		{ "TENANT", false }, { "STREAM", false }, { "NAME", false },
 		{ "NETWORKS", false }, { "CREATED", false },
 		{ "STATE", false } };
-	const struct pair query[] = {
-		{ "tenant", option_value(inv, "tenant") },
-		{ "revoked", option_value(inv, "revoked") ? "1" : NULL },
-		{ "limit", "10000" },
-		{ 0 },
-	};
-	json_t *root, *c;
+	struct table *table = table_new(columns, 7);
+	const json_t *c;
 	size_t i;
 
-	if (ask_get(inv, "/api/v1/credentials", query, &root) != 0)
-		return 1;
-	if (inv->json)
-		return print_json(root);
-	struct table *table = table_new(columns, 7);
 	json_array_foreach(json_object_get(root, "credentials"), i, c)
 	{
 		AUTO_FREE char *networks = join_networks(c);
@@ -124,39 +113,46 @@ cmd_credential_list(struct invocation *inv)
 	}
 	table_print(table);
 	table_free(&table);
-	json_decref(root);
-	return 0;
+}
+
+int
+cmd_credential_list(struct invocation *inv)
+{
+	const struct pair query[] = {
+		{ "tenant", option_value(inv, "tenant") },
+		{ "revoked", option_value(inv, "revoked") ? "1" : NULL },
+		{ "limit", "10000" },
+		{ 0 },
+	};
+
+	return get_and_show(
+	    inv, "/api/v1/credentials", query, print_credentials);
+}
+
+static char *
+path_of(const struct invocation *inv)
+{
+	return mem_printf("/api/v1/credentials/%s", inv->arguments[0]);
 }
 
 int
 cmd_credential_show(struct invocation *inv)
 {
-	AUTO_FREE char *path =
-	    mem_printf("/api/v1/credentials/%s", inv->arguments[0]);
-	json_t *root;
+	AUTO_FREE char *path = path_of(inv);
 
-	if (ask_get(inv, path, NULL, &root) != 0)
-		return 1;
-	if (inv->json)
-		return print_json(root);
-	print_credential(root);
-	json_decref(root);
-	return 0;
+	return get_and_show(inv, path, NULL, print_credential);
+}
+
+static void
+print_revoked(const json_t *root)
+{
+	printf("the credential %s is revoked\n", text_at(root, "revoked"));
 }
 
 int
 cmd_credential_remove(struct invocation *inv)
 {
-	AUTO_FREE char *path =
-	    mem_printf("/api/v1/credentials/%s", inv->arguments[0]);
-	const struct question q = { .method = "DELETE", .path = path };
-	json_t *root;
+	AUTO_FREE char *path = path_of(inv);
 
-	if (ask(inv, &q, &root) != 0)
-		return 1;
-	if (inv->json)
-		return print_json(root);
-	printf("the credential %s is revoked\n", text_at(root, "revoked"));
-	json_decref(root);
-	return 0;
+	return delete_and_show(inv, path, print_revoked);
 }

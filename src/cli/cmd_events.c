@@ -51,6 +51,16 @@ print_event(const json_t *event)
 	buf_done(&line);
 }
 
+static void
+print_events(const json_t *root)
+{
+	const json_t *event;
+	size_t i;
+
+	json_array_foreach(json_object_get(root, "events"), i, event)
+	    print_event(event);
+}
+
 /* ---- a line of a stream ------------------------------------------------ */
 
 struct printer {
@@ -90,20 +100,11 @@ cmd_events(struct invocation *inv)
 		{ "follow", follows ? "1" : NULL },
 		{ 0 },
 	};
-	json_t *root, *event;
-	size_t i;
 
 	if (follows)
 		return ask_lines(
 		    inv, "/api/v1/events", query, print_line, &printer);
-	if (ask_get(inv, "/api/v1/events", query, &root) != 0)
-		return 1;
-	if (inv->json)
-		return print_json(root);
-	json_array_foreach(json_object_get(root, "events"), i, event)
-	    print_event(event);
-	json_decref(root);
-	return 0;
+	return get_and_show(inv, "/api/v1/events", query, print_events);
 }
 
 /* ---- trace ------------------------------------------------------------- */

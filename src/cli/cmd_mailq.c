@@ -67,6 +67,10 @@ print_mail(const json_t *root)
 	const json_t *d;
 	size_t i;
 
+	if (json_array_size(json_object_get(root, "deliveries")) == 0) {
+		puts("Mail queue is empty");
+		return;
+	}
 	puts("-Queue ID-                  --Size-- ----Arrival Time---- "
 	     "-Sender/Recipient-------");
 	json_array_foreach(json_object_get(root, "deliveries"), i, d)
@@ -93,20 +97,11 @@ cli_mailq(int argc, char **argv)
 	static const struct pair all[] = { { "limit", "10000" }, { 0 } };
 	struct invocation inv = { .command = &mailq };
 	int status;
-	json_t *root;
 
 	if (!options_parse(&inv, argc, argv, &status))
 		return status;
-	status = ask_get(&inv, "/api/v1/queues/deliveries", all, &root);
-	if (status == 0 && inv.json)
-		(void)print_json(root);
-	else if (status == 0) {
-		if (json_array_size(json_object_get(root, "deliveries")) == 0)
-			puts("Mail queue is empty");
-		else
-			print_mail(root);
-		json_decref(root);
-	}
+	status =
+	    get_and_show(&inv, "/api/v1/queues/deliveries", all, print_mail);
 	client_close(&inv.client);
 	return status;
 }

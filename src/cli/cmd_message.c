@@ -74,46 +74,48 @@ print_story(const json_t *root)
 	buf_done(&line);
 }
 
-int
-cmd_message_show(struct invocation *inv)
+static void
+print_message(const json_t *root)
 {
-	AUTO_FREE char *path =
-	    mem_printf("/api/v1/messages/%s", inv->arguments[0]);
-	json_t *root;
+	const json_t *queues = json_object_get(root, "queues");
 
-	if (ask_get(inv, path, NULL, &root) != 0)
-		return 1;
-	if (inv->json)
-		return print_json(root);
 	print_envelope(root);
 	print_recipients(root);
-	const json_t *queues = json_object_get(root, "queues");
 	if (json_array_size(queues) > 0) {
 		puts("\nIts queues");
 		queues_print(queues, NULL);
 	}
 	print_story(root);
-	json_decref(root);
-	return 0;
+}
+
+static char *
+path_of(const struct invocation *inv)
+{
+	return mem_printf("/api/v1/messages/%s", inv->arguments[0]);
+}
+
+int
+cmd_message_show(struct invocation *inv)
+{
+	AUTO_FREE char *path = path_of(inv);
+
+	return get_and_show(inv, path, NULL, print_message);
 }
 
 /* ---- cancel, raw ------------------------------------------------------- */
 
+static void
+print_cancelled(const json_t *root)
+{
+	printf("%lld deliveries are cancelled\n", number_at(root, "cancelled"));
+}
+
 int
 cmd_message_cancel(struct invocation *inv)
 {
-	AUTO_FREE char *path =
-	    mem_printf("/api/v1/messages/%s", inv->arguments[0]);
-	const struct question q = { .method = "DELETE", .path = path };
-	json_t *root;
+	AUTO_FREE char *path = path_of(inv);
 
-	if (ask(inv, &q, &root) != 0)
-		return 1;
-	if (inv->json)
-		return print_json(root);
-	printf("%lld deliveries are cancelled\n", number_at(root, "cancelled"));
-	json_decref(root);
-	return 0;
+	return delete_and_show(inv, path, print_cancelled);
 }
 
 static bool

@@ -75,20 +75,27 @@ get_selected(struct invocation *inv, const char *path, const char *domain,
 	return ask_get(inv, path, query, ret_root);
 }
 
-int
-cmd_queue_summary(struct invocation *inv)
+static int
+show_selected(struct invocation *inv, const char *path, show_fn *show)
 {
 	json_t *root;
 
-	if (get_selected(
-		inv, "/api/v1/queues", option_value(inv, "domain"), &root) != 0)
+	if (get_selected(inv, path, option_value(inv, "domain"), &root) != 0)
 		return 1;
-	if (inv->json)
-		return print_json(root);
+	return show_answer(inv, root, show);
+}
+
+static void
+print_summary(const json_t *root)
+{
 	queues_print(
 	    json_object_get(root, "queues"), json_object_get(root, "totals"));
-	json_decref(root);
-	return 0;
+}
+
+int
+cmd_queue_summary(struct invocation *inv)
+{
+	return show_selected(inv, "/api/v1/queues", print_summary);
 }
 
 /* The first recipient, and how many more. */
@@ -144,16 +151,8 @@ print_deliveries(const json_t *root)
 int
 cmd_queue_list(struct invocation *inv)
 {
-	json_t *root;
-
-	if (get_selected(inv, "/api/v1/queues/deliveries",
-		option_value(inv, "domain"), &root) != 0)
-		return 1;
-	if (inv->json)
-		return print_json(root);
-	print_deliveries(root);
-	json_decref(root);
-	return 0;
+	return show_selected(
+	    inv, "/api/v1/queues/deliveries", print_deliveries);
 }
 
 static void

@@ -116,16 +116,18 @@ cmd_top(struct invocation *inv)
 	return 1;
 }
 
+/* ---- reload ------------------------------------------------------------ */
+
+static void
+print_reloaded(const json_t *root)
+{
+	(void)root;
+	puts("reloaded");
+}
+
 int
 cmd_reload(struct invocation *inv)
 {
-	json_t *root;
-
-	if (ask_post(inv, "/api/v1/reload", json_object(), &root) != 0)
-		return 1;
-	if (inv->json)
-		return print_json(root);
-	puts("reloaded");
-	json_decref(root);
-	return 0;
+	return post_and_show(
+	    inv, "/api/v1/reload", json_object(), print_reloaded);
 }

@@ -30,44 +30,34 @@ set_given(json_t *body, const struct invocation *inv, const char *name)
 		json_object_set_new(body, name, json_string(value));
 }
 
+static void
+print_added(const json_t *s)
+{
+	printf("the stream %s (%s) of the tenant %s is added\n",
+	    text_at(s, "name"), text_at(s, "class"), text_at(s, "tenant"));
+}
+
 int
 cmd_stream_add(struct invocation *inv)
 {
-	json_t *body = json_pack("{s:s}", "name", inv->arguments[0]), *root;
+	json_t *body = json_pack("{s:s}", "name", inv->arguments[0]);
 
 	set_given(body, inv, "tenant");
 	set_given(body, inv, "class");
 	set_given(body, inv, "expire");
-	if (ask_post(inv, "/api/v1/streams", body, &root) != 0)
-		return 1;
-	if (inv->json)
-		return print_json(root);
-	printf("the stream %s (%s) of the tenant %s is added\n",
-	    text_at(root, "name"), text_at(root, "class"),
-	    text_at(root, "tenant"));
-	json_decref(root);
-	return 0;
+	return post_and_show(inv, "/api/v1/streams", body, print_added);
 }
 
-int
-cmd_stream_list(struct invocation *inv)
+static void
+print_streams(const json_t *root)
 {
 	static const struct table_column columns[] = { { "TENANT", false },
 		{ "NAME", false }, { "CLASS", false }, { "EXPIRE", false },
 		{ "CREATED", false } };
-	const struct pair query[] = {
-		{ "tenant", option_value(inv, "tenant") },
-		{ "limit", "10000" },
-		{ 0 },
-	};
-	json_t *root, *s;
+	struct table *table = table_new(columns, 5);
+	const json_t *s;
 	size_t i;
 
-	if (ask_get(inv, "/api/v1/streams", query, &root) != 0)
-		return 1;
-	if (inv->json)
-		return print_json(root);
-	struct table *table = table_new(columns, 5);
 	json_array_foreach(json_object_get(root, "streams"), i, s)
 	{
 		table_text(table, text_at(s, "tenant"));
@@ -78,43 +68,50 @@ cmd_stream_list(struct invocation *inv)
 	}
 	table_print(table);
 	table_free(&table);
-	json_decref(root);
-	return 0;
+}
+
+int
+cmd_stream_list(struct invocation *inv)
+{
+	const struct pair query[] = {
+		{ "tenant", option_value(inv, "tenant") },
+		{ "limit", "10000" },
+		{ 0 },
+	};
+
+	return get_and_show(inv, "/api/v1/streams", query, print_streams);
+}
+
+static void
+print_stream(const json_t *s)
+{
+	print_fact("tenant", "%s", text_at(s, "tenant"));
+	print_fact("name", "%s", text_at(s, "name"));
+	print_fact("class", "%s", text_at(s, "class"));
+	print_fact("expire", "%s", expire_of(s));
+	print_fact("created", "%s", text_at(s, "created"));
 }
 
 int
 cmd_stream_show(struct invocation *inv)
 {
 	AUTO_FREE char *path = path_of(inv);
-	json_t *root;
 
-	if (ask_get(inv, path, NULL, &root) != 0)
-		return 1;
-	if (inv->json)
-		return print_json(root);
-	print_fact("tenant", "%s", text_at(root, "tenant"));
-	print_fact("name", "%s", text_at(root, "name"));
-	print_fact("class", "%s", text_at(root, "class"));
-	print_fact("expire", "%s", expire_of(root));
-	print_fact("created", "%s", text_at(root, "created"));
-	json_decref(root);
-	return 0;
+	return get_and_show(inv, path, NULL, print_stream);
+}
+
+static void
+print_removed(const json_t *root)
+{
+	printf("the stream %s of the tenant %s is removed; its queued mail "
+	       "still goes out\n",
+	    text_at(root, "removed"), text_at(root, "tenant"));
 }
 
 int
 cmd_stream_remove(struct invocation *inv)
 {
 	AUTO_FREE char *path = path_of(inv);
-	const struct question q = { .method = "DELETE", .path = path };
-	json_t *root;
 
-	if (ask(inv, &q, &root) != 0)
-		return 1;
-	if (inv->json)
-		return print_json(root);
-	printf("the stream %s of the tenant %s is removed; its queued mail "
-	       "still goes out\n",
-	    text_at(root, "removed"), text_at(root, "tenant"));
-	json_decref(root);
-	return 0;
+	return delete_and_show(inv, path, print_removed);
 }

@@ -110,6 +110,17 @@ int ask_get(struct invocation *inv, const char *path, const struct pair *query,
 /* Takes body. */
 int ask_post(
     struct invocation *inv, const char *path, json_t *body, json_t **ret_root);
+/* Shows an answer to people. */
+typedef void show_fn(const json_t *root);
+/* With --json prints the answer, else shows it. Takes root; returns 0. */
+int show_answer(const struct invocation *inv, json_t *root, show_fn *show);
+/* Ask and show; return the exit status. */
+int get_and_show(struct invocation *inv, const char *path,
+    const struct pair *query, show_fn *show);
+/* Takes body. */
+int post_and_show(
+    struct invocation *inv, const char *path, json_t *body, show_fn *show);
+int delete_and_show(struct invocation *inv, const char *path, show_fn *show);
 /* A stream: gives each line, without its newline, until it or the service
  * ends. Returns the exit status. */
 typedef void line_fn(void *arg, struct span line);
