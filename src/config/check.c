@@ -258,15 +258,6 @@ check_route_login(
 		    "tls: require");
 }
 
-static bool
-is_for_all(const struct config_route *route)
-{
-	for (size_t i = 0; i < route->domain_count; i++)
-		if (span_eq(span_of(route->domains[i]), SPAN("*")))
-			return true;
-	return false;
-}
-
 /* A pattern that an earlier route has already is never reached. */
 static void
 check_route_order(struct config_reader *r)
@@ -280,7 +271,7 @@ check_route_order(struct config_reader *r)
 			config_mistake(r, route_node(r, i, NULL),
 			    "this route is never reached: the one before has "
 			    "\"*\"; let \"*\" be in the last route");
-		if (!catch_all && is_for_all(route))
+		if (!catch_all && config_route_is_for_all(route))
 			catch_all = route;
 		for (size_t j = 0; j < route->domain_count; j++) {
 			struct span domain = span_of(route->domains[j]);

@@ -167,8 +167,8 @@ complete_sources(struct config *c)
 			c->sources[i].hostname = mem_strdup(c->hostname);
 }
 
-static bool
-is_for_all(const struct config_route *route)
+bool
+config_route_is_for_all(const struct config_route *route)
 {
 	for (size_t i = 0; i < route->domain_count; i++)
 		if (span_eq(span_of(route->domains[i]), SPAN("*")))
@@ -180,7 +180,8 @@ is_for_all(const struct config_route *route)
 static void
 append_last_route(struct config *c)
 {
-	if (c->route_count && is_for_all(&c->routes[c->route_count - 1]))
+	if (c->route_count &&
+	    config_route_is_for_all(&c->routes[c->route_count - 1]))
 		return;
 	c->routes =
 	    mem_resize(c->routes, c->route_count + 1, sizeof *c->routes);

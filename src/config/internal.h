@@ -133,6 +133,8 @@ void config_complete(struct config_reader *r);
 /* Reads a route's `to` into its parts, or says why not. */
 bool config_parse_to(
     struct config_route *route, char *reason, size_t reason_size);
+/* Whether one of its domains is "*". */
+bool config_route_is_for_all(const struct config_route *route);
 
 /* ---- values ------------------------------------------------------------ */
 
