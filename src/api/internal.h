@@ -42,6 +42,15 @@ json_t *json_text_or_null(struct span s);
 /* RFC 3339; null for 0 and TIME_NEVER. */
 json_t *json_time(int64_t wall_us);
 json_t *json_count(uint64_t n);
+
+struct count {
+	const char *name; /* NULL ends a list */
+	uint64_t value;
+};
+
+/* An object of them, in their order. */
+json_t *json_counts(const struct count *counts);
+
 /* A monotonic time as a wall time; TIME_NEVER stays. */
 int64_t api_wall_us(int64_t monotonic_us);
 

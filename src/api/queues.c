@@ -176,6 +176,24 @@ compare_queues(const void *a, const void *b)
 }
 
 static json_t *
+totals_json(const struct queues *q)
+{
+	const struct count counts[] = {
+		{ "queues", q->total },
+		{ "fresh", q->fresh },
+		{ "retry", q->retry },
+		{ "deliveries", q->fresh + q->retry },
+		{ "recipients", q->recipients },
+		{ "in_flight", q->in_flight },
+		{ "held", q->held },
+		{ "parked", q->parked },
+		{ 0 },
+	};
+
+	return json_counts(counts);
+}
+
+static json_t *
 queues_json(
     struct call *call, struct queues *q, uint64_t offset, uint64_t limit)
 {
@@ -187,17 +205,8 @@ queues_json(
 	for (uint64_t i = offset; i < q->count && i - offset < limit; i++)
 		json_array_append_new(list, queue_json(s, &q->list[i].facts));
 	directory_snapshot_unref(&s);
-	json_t *totals = json_object();
-	json_object_set_new(totals, "queues", json_count(q->total));
-	json_object_set_new(totals, "fresh", json_count(q->fresh));
-	json_object_set_new(totals, "retry", json_count(q->retry));
-	json_object_set_new(
-	    totals, "deliveries", json_count(q->fresh + q->retry));
-	json_object_set_new(totals, "recipients", json_count(q->recipients));
-	json_object_set_new(totals, "in_flight", json_count(q->in_flight));
-	json_object_set_new(totals, "held", json_count(q->held));
-	json_object_set_new(totals, "parked", json_count(q->parked));
-	return json_pack("{s:o, s:o}", "queues", list, "totals", totals);
+	return json_pack(
+	    "{s:o, s:o}", "queues", list, "totals", totals_json(q));
 }
 
 static bool

@@ -110,6 +110,17 @@ json_count(uint64_t n)
 	return json_integer((json_int_t)(n < INT64_MAX ? n : INT64_MAX));
 }
 
+json_t *
+json_counts(const struct count *counts)
+{
+	json_t *root = json_object();
+
+	for (size_t i = 0; counts[i].name != NULL; i++)
+		json_object_set_new(
+		    root, counts[i].name, json_count(counts[i].value));
+	return root;
+}
+
 int64_t
 api_wall_us(int64_t monotonic_us)
 {

@@ -6,59 +6,53 @@
 static json_t *
 queue_json(const struct totals *t)
 {
-	json_t *root = json_object();
+	const struct count counts[] = {
+		{ "messages", t->spool.messages },
+		{ "recipients", t->spool.recipients },
+		{ "queues", t->schedule.queues },
+		{ "deliveries", t->schedule.deliveries },
+		{ "in_flight", t->schedule.in_flight },
+		{ "sites", t->schedule.sites },
+		{ "sites_parked", t->schedule.sites_parked },
+		{ 0 },
+	};
 
-	json_object_set_new(root, "messages", json_count(t->spool.messages));
-	json_object_set_new(
-	    root, "recipients", json_count(t->spool.recipients));
-	json_object_set_new(root, "queues", json_count(t->schedule.queues));
-	json_object_set_new(
-	    root, "deliveries", json_count(t->schedule.deliveries));
-	json_object_set_new(
-	    root, "in_flight", json_count(t->schedule.in_flight));
-	json_object_set_new(root, "sites", json_count(t->schedule.sites));
-	json_object_set_new(
-	    root, "sites_parked", json_count(t->schedule.sites_parked));
-	return root;
+	return json_counts(counts);
 }
 
 static json_t *
 inbound_json(const struct receive_stats *r)
 {
-	json_t *root = json_object();
+	const struct count counts[] = {
+		{ "sessions_open", r->sessions_open },
+		{ "connections", r->connections },
+		{ "refused", r->refused },
+		{ "auth_failures", r->auth_failures },
+		{ "messages_accepted", r->messages_accepted },
+		{ "messages_refused", r->messages_refused },
+		{ "recipients_refused", r->recipients_refused },
+		{ "timeouts", r->timeouts },
+		{ 0 },
+	};
 
-	json_object_set_new(
-	    root, "sessions_open", json_count(r->sessions_open));
-	json_object_set_new(root, "connections", json_count(r->connections));
-	json_object_set_new(root, "refused", json_count(r->refused));
-	json_object_set_new(
-	    root, "auth_failures", json_count(r->auth_failures));
-	json_object_set_new(
-	    root, "messages_accepted", json_count(r->messages_accepted));
-	json_object_set_new(
-	    root, "messages_refused", json_count(r->messages_refused));
-	json_object_set_new(
-	    root, "recipients_refused", json_count(r->recipients_refused));
-	json_object_set_new(root, "timeouts", json_count(r->timeouts));
-	return root;
+	return json_counts(counts);
 }
 
 static json_t *
 outbound_json(const struct dispatch_stats *d)
 {
-	json_t *root = json_object();
+	const struct count counts[] = {
+		{ "connections_open", d->connections_open },
+		{ "connections_made", d->connections_made },
+		{ "connections_failed", d->connections_failed },
+		{ "delivered", d->delivered },
+		{ "deferred", d->deferred },
+		{ "bounced", d->bounced },
+		{ "expired", d->expired },
+		{ 0 },
+	};
 
-	json_object_set_new(
-	    root, "connections_open", json_count(d->connections_open));
-	json_object_set_new(
-	    root, "connections_made", json_count(d->connections_made));
-	json_object_set_new(
-	    root, "connections_failed", json_count(d->connections_failed));
-	json_object_set_new(root, "delivered", json_count(d->delivered));
-	json_object_set_new(root, "deferred", json_count(d->deferred));
-	json_object_set_new(root, "bounced", json_count(d->bounced));
-	json_object_set_new(root, "expired", json_count(d->expired));
-	return root;
+	return json_counts(counts);
 }
 
 static json_t *
