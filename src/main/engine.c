@@ -475,8 +475,6 @@ start(struct engine *e, struct failure *f)
 {
 	int result = loop_new(&e->loop);
 
-	/* Mail, keys and events are nobody else's. */
-	(void)umask(027);
 	if (result == 0)
 		result = watch_signals(e);
 	if (result < 0)
@@ -489,6 +487,8 @@ start(struct engine *e, struct failure *f)
 	TRY(engine_load_tls(e->config, &e->tls, f));
 	TRY(prepare_directories(e, f));
 	TRY(engine_bind(e, f));
+	/* From here on mail, its events and secrets are nobody else's. */
+	(void)umask(027);
 	if (!e->options->keep_user)
 		TRY(privilege_drop(e->config->user, f));
 	engine_check_reload(e);

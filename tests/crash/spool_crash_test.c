@@ -461,14 +461,15 @@ rebuild_model(struct world *w)
 {
 	bool *AUTO_FREE is_there = mem_zalloc(TXNS_MAX);
 	uint64_t lsn = 0;
-	int result;
+	int result, failures = 0;
 
 	w->found_count = 0;
 	w->mail_count = 0;
 	memset(w->is_held, 0, sizeof w->is_held);
+	/* A call that is to fail may be this one: readers try again. */
 	do
 		result = spool_events_read(w->spool, &lsn, on_event, w);
-	while (result > 0);
+	while (result > 0 || (result == -EIO && failures++ < 10));
 	if (result < 0)
 		fail("events cannot be read: %s", error_text(result));
 	for (uint32_t i = 0; i < w->exported_count; i++) {

@@ -352,7 +352,8 @@ test_stopped_refuses_and_lets_go(void **state)
 
 #define MB (INT64_C(1) << 20)
 
-static int64_t free_bytes, total_bytes;
+/* The spool's keeper asks from a thread of its own. */
+static _Atomic int64_t free_bytes, total_bytes;
 
 static int64_t
 tell_free(void *owner, const char *path)
