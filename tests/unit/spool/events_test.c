@@ -23,27 +23,6 @@ struct lines {
 	unsigned stop_at; /* 0: never */
 };
 
-static int
-setup(void **state)
-{
-	struct fixture *f = MEM_NEW(struct fixture);
-
-	fixture_setup(f);
-	fixture_open(f);
-	*state = f;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	fixture_teardown(f);
-	mem_free(f);
-	return 0;
-}
-
 static void
 commit_event(struct spool *spool, unsigned number, size_t size)
 {
@@ -260,7 +239,7 @@ test_waiting(void **state)
 int
 main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, fixture_begin, fixture_end)
 	const struct CMUnitTest tests[] = {
 		TEST(test_each_once_in_order),
 		TEST(test_at_most_about_a_mebibyte),

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -71,9 +72,58 @@ fixture_open(struct fixture *f)
 }
 
 void
+fixture_open_on(struct fixture *f, const struct spool_io *io)
+{
+	f->options = (struct spool_options){
+		.directory = "/spool",
+		.segment_size = 128 << 10,
+		.jumbo_size = 16 << 10,
+		.lazy_sync_us = 1000,
+		.free_low = 2,
+		.free_full = 1,
+		.io = io,
+	};
+	fixture_open(f);
+}
+
+void
 fixture_close(struct fixture *f)
 {
 	spool_close(&f->spool);
+}
+
+int
+fixture_begin(void **state)
+{
+	struct fixture *f = MEM_NEW(struct fixture);
+
+	fixture_setup(f);
+	fixture_open(f);
+	*state = f;
+	return 0;
+}
+
+int
+fixture_end(void **state)
+{
+	struct fixture *f = *state;
+
+	fixture_teardown(f);
+	mem_free(f);
+	return 0;
+}
+
+void
+fixture_flip_byte(const char *path, off_t at)
+{
+	char c;
+	int fd = open(path, O_RDWR);
+
+	assert_true(fd >= 0);
+	assert_int_equal(1, pread(fd, &c, 1, at));
+	c ^= 4;
+	assert_int_equal(1, pwrite(fd, &c, 1, at));
+	(void)close(fd);
 }
 
 void

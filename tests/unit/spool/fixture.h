@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct fixture {
 	char directory[64];
@@ -19,7 +20,15 @@ struct fixture {
 void fixture_setup(struct fixture *f);
 void fixture_teardown(struct fixture *f); /* closes and removes */
 void fixture_open(struct fixture *f);
+/* On a simulated disk, with segments that fill soon; close it yourself. */
+void fixture_open_on(struct fixture *f, const struct spool_io *io);
 void fixture_close(struct fixture *f);
+/* For cmocka: *state becomes a fixture that is open. */
+int fixture_begin(void **state);
+int fixture_end(void **state);
+
+/* Damages one octet of a file. */
+void fixture_flip_byte(const char *path, off_t at);
 
 /* The body of message number mno with this size. */
 void fixture_body(uint64_t mno, size_t size, struct buf *ret_body);

@@ -2,10 +2,8 @@
 
 /* Reading stored mail while the disk lies, and while the mail dies. */
 
-#include "base/mem.h"
 #include "fixture.h"
 
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,40 +11,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-static int
-setup(void **state)
-{
-	struct fixture *f = MEM_NEW(struct fixture);
-
-	fixture_setup(f);
-	fixture_open(f);
-	*state = f;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	fixture_teardown(f);
-	mem_free(f);
-	return 0;
-}
-
-static void
-flip_byte(const char *path, off_t at)
-{
-	char c;
-	int fd = open(path, O_RDWR);
-
-	assert_true(fd >= 0);
-	assert_int_equal(1, pread(fd, &c, 1, at));
-	c ^= 4;
-	assert_int_equal(1, pwrite(fd, &c, 1, at));
-	(void)close(fd);
-}
 
 static void
 test_damaged_record(void **state)
@@ -59,7 +23,7 @@ test_damaged_record(void **state)
 
 	(void)snprintf(
 	    path, sizeof path, "%s/0000000000000001.seg", f->directory);
-	flip_byte(path, 4096 + 1500);
+	fixture_flip_byte(path, 4096 + 1500);
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(
 		    ERR_CORRUPT, fixture_check(f->spool, bad, 2000, 1));
@@ -83,7 +47,7 @@ test_damaged_body_file(void **state)
 
 	(void)snprintf(path, sizeof path, "%s/big/%016llx", f->directory,
 	    (unsigned long long)mno);
-	flip_byte(path, 300000);
+	fixture_flip_byte(path, 300000);
 	assert_int_equal(0, spool_message_open(f->spool, mno, &message));
 	/* The piece that is right is given out, the wrong one never. */
 	uint64_t prefix = spool_message_envelope(message)->prefix.len;
@@ -175,7 +139,7 @@ test_handle_outlives_message(void **state)
 int
 main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, fixture_begin, fixture_end)
 	const struct CMUnitTest tests[] = {
 		TEST(test_damaged_record),
 		TEST(test_damaged_body_file),

@@ -36,16 +36,7 @@ static void
 build(struct rig *rig, bool is_clean)
 {
 	rig->disk = simdisk_new(1);
-	rig->f.options = (struct spool_options){
-		.directory = "/spool",
-		.segment_size = 128 << 10,
-		.jumbo_size = 16 << 10,
-		.lazy_sync_us = 1000,
-		.free_low = 2,
-		.free_full = 1,
-		.io = simdisk_io(rig->disk),
-	};
-	fixture_open(&rig->f);
+	fixture_open_on(&rig->f, simdisk_io(rig->disk));
 	for (int i = 0; i < MESSAGES; i++)
 		rig->mnos[i] = fixture_send(rig->f.spool, 900, 2);
 	if (!is_clean)

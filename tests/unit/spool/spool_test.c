@@ -19,27 +19,6 @@
 
 static struct told told;
 
-static int
-setup(void **state)
-{
-	struct fixture *f = MEM_NEW(struct fixture);
-
-	fixture_setup(f);
-	fixture_open(f);
-	*state = f;
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	fixture_teardown(f);
-	mem_free(f);
-	return 0;
-}
-
 static void
 reopen(struct fixture *f)
 {
@@ -441,7 +420,7 @@ test_what_was_refused_does_not_come_back(void **state)
 int
 main(void)
 {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, fixture_begin, fixture_end)
 	const struct CMUnitTest tests[] = {
 		TEST(test_message_survives),
 		TEST(test_large_body_has_a_file),

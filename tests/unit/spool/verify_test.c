@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fixture.h"
 
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,19 +25,6 @@ on_problem(void *arg, const char *file, uint64_t offset, const char *problem)
 	problems->count++;
 	(void)snprintf(problems->file, sizeof problems->file, "%s", file);
 	problems->offset = offset;
-}
-
-static void
-flip_byte(const char *path, off_t at)
-{
-	char c;
-	int fd = open(path, O_RDWR);
-
-	assert_true(fd >= 0);
-	assert_int_equal(1, pread(fd, &c, 1, at));
-	c ^= 4;
-	assert_int_equal(1, pwrite(fd, &c, 1, at));
-	(void)close(fd);
 }
 
 static void
@@ -78,19 +64,19 @@ test_verify(void **state)
 	    segment, sizeof segment, "%s/0000000000000001.seg", f.directory);
 	(void)snprintf(body, sizeof body, "%s/big/%016llx", f.directory,
 	    (unsigned long long)large);
-	flip_byte(body, 400000);
+	fixture_flip_byte(body, 400000);
 	assert_int_equal(
 	    1, spool_verify(f.directory, on_problem, &problems, &result));
 	assert_int_equal(1, problems.count);
-	flip_byte(segment, 4096 + 100); /* the first batch's message */
+	fixture_flip_byte(segment, 4096 + 100); /* the first batch's message */
 	assert_int_equal(2, spool_verify(f.directory, NULL, NULL, &result));
 	assert_int_equal(2, result.messages);
-	flip_byte(body, 400000);
+	fixture_flip_byte(body, 400000);
 	assert_int_equal(
 	    1, spool_verify(f.directory, on_problem, &problems, &result));
 	assert_string_equal(segment, problems.file);
 	assert_int_equal(4096 + 80, problems.offset);
-	flip_byte(segment, 4096 + 100);
+	fixture_flip_byte(segment, 4096 + 100);
 	/* Looking has changed nothing. */
 	assert_int_equal(
 	    0, spool_verify(f.directory, on_problem, &problems, &result));
