@@ -62,12 +62,30 @@ saw(int fd, const char *wanted)
 	return found;
 }
 
+struct exchange {
+	const char *request, *wanted;
+};
+
+static void
+expect_at(enum api_door door, const struct exchange *cases, size_t count)
+{
+	struct door d;
+
+	door_open(&d, door);
+	for (size_t i = 0; i < count; i++) {
+		int fd = door_send(&d, span_of(cases[i].request));
+
+		if (!saw(fd, cases[i].wanted))
+			fail_msg("%zu: no %s", i, cases[i].wanted);
+		close(fd);
+	}
+	door_close(&d);
+}
+
 static void
 requests_are_answered(void **state)
 {
-	static const struct {
-		const char *request, *wanted;
-	} cases[] = {
+	static const struct exchange cases[] = {
 		{ "GET /api/v1/tenants HTTP/1.1\r\nHost: x\r\n\r\n",
 		    "\"name\":\"default\"" },
 		{ "GET /api/v1/tenants?limit=x HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -85,18 +103,9 @@ requests_are_answered(void **state)
 		    " 413 " },
 		{ "GET /health HTTP/1.1\r\nHost: x\r\n\r\n", " 503 " },
 	};
-	struct door d;
 
 	(void)state;
-	door_open(&d, API_DOOR_CONTROL);
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		int fd = door_send(&d, span_of(cases[i].request));
-
-		if (!saw(fd, cases[i].wanted))
-			fail_msg("no %s", cases[i].wanted);
-		close(fd);
-	}
-	door_close(&d);
+	expect_at(API_DOOR_CONTROL, cases, sizeof cases / sizeof *cases);
 }
 
 /* Whatever is written to it, and whenever it is left, the service lives. */
@@ -135,9 +144,7 @@ nonsense_and_leaving_do_no_harm(void **state)
 static void
 the_public_door_has_nothing_else(void **state)
 {
-	static const struct {
-		const char *request, *wanted;
-	} cases[] = {
+	static const struct exchange cases[] = {
 		{ "GET /api/v1/tenants HTTP/1.1\r\nHost: x\r\n\r\n", " 404 " },
 		{ "POST /api/v1/tenants HTTP/1.1\r\nHost: x\r\n"
 		  "Content-Length: 12\r\n\r\n{\"name\":\"a\"}",
@@ -149,27 +156,16 @@ the_public_door_has_nothing_else(void **state)
 		    " 404 " },
 		{ "GET /health HTTP/1.1\r\nHost: x\r\n\r\n", " 503 " },
 	};
-	struct door d;
 
 	(void)state;
-	door_open(&d, API_DOOR_PUBLIC);
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		int fd = door_send(&d, span_of(cases[i].request));
-
-		if (!saw(fd, cases[i].wanted))
-			fail_msg("no %s", cases[i].wanted);
-		close(fd);
-	}
-	door_close(&d);
+	expect_at(API_DOOR_PUBLIC, cases, sizeof cases / sizeof *cases);
 }
 
 /* Every local user reaches this door: nothing but a message goes in. */
 static void
 the_submission_door_takes_messages_only(void **state)
 {
-	static const struct {
-		const char *request, *wanted;
-	} cases[] = {
+	static const struct exchange cases[] = {
 		{ "GET /api/v1/status HTTP/1.1\r\nHost: x\r\n\r\n", " 403 " },
 		{ "GET /api/v1/messages/raw HTTP/1.1\r\nHost: x\r\n\r\n",
 		    " 403 " },
@@ -183,18 +179,9 @@ the_submission_door_takes_messages_only(void **state)
 		  "Content-Length: 0\r\n\r\n",
 		    " 503 " },
 	};
-	struct door d;
 
 	(void)state;
-	door_open(&d, API_DOOR_SUBMIT);
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		int fd = door_send(&d, span_of(cases[i].request));
-
-		if (!saw(fd, cases[i].wanted))
-			fail_msg("%zu: no %s", i, cases[i].wanted);
-		close(fd);
-	}
-	door_close(&d);
+	expect_at(API_DOOR_SUBMIT, cases, sizeof cases / sizeof *cases);
 }
 
 static void
