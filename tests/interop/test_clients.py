@@ -109,7 +109,14 @@ def node():
     need("node")
     need("npm")
     if not (JS / "node_modules" / "nodemailer").is_dir():
-        run("npm", "ci", "--prefix", JS)
+        try:
+            got = subprocess.run(["npm", "ci", "--prefix", str(JS)], capture_output=True,
+                                 text=True, timeout=120)
+        except subprocess.TimeoutExpired:
+            pytest.skip("npm's registry does not answer")
+        if got.returncode != 0 and "network" in got.stderr:
+            pytest.skip("npm's registry cannot be reached")
+        assert got.returncode == 0, got.stderr
     return JS
 
 
@@ -169,8 +176,9 @@ def test_the_sendmail_shim_of_an_ordinary_user(setup, place):
     """cron's and everybody's: submission only, by a socket of its own."""
     if os.geteuid() != 0:
         pytest.skip("becoming another user needs root")
+    # A copy: the build may stand where only root comes.
     shim = place / "sendmail"
-    shim.symlink_to(BINARY)
+    shutil.copy(BINARY, shim)
     setup.config_path.chmod(0o644)
     env = {"POSTHOUSE_CONFIG": str(setup.config_path), "PATH": "/usr/bin:/bin"}
     result = subprocess.run([str(shim), "-t", "-i"], input=TEXT, text=True, env=env,
@@ -179,7 +187,9 @@ def test_the_sendmail_shim_of_an_ordinary_user(setup, place):
     assert result.returncode == 0, result.stderr
     assert arrived(setup)[0].recipients == ["b@example.test"]
     assert setup.wait_event(type="accepted")["user"] == "games"
-    listing = subprocess.run([BINARY, "queue", "list", "--config", str(setup.config_path)],
+    program = place / "posthouse"
+    shutil.copy(BINARY, program)
+    listing = subprocess.run([str(program), "queue", "list", "--config", str(setup.config_path)],
                              capture_output=True, text=True, user="games", group="games",
                              extra_groups=[], timeout=30)
     assert listing.returncode == 1 and "permission" in listing.stderr.lower()
