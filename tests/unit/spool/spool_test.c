@@ -381,7 +381,7 @@ test_watermarks_fit_the_disk(void **state)
 	fixture_open(f);
 }
 
-static bool is_sync_broken;
+static _Atomic bool is_sync_broken;
 
 static int
 sync_or_fail(void *owner, int file)
