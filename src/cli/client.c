@@ -188,12 +188,6 @@ client_close(struct client **client)
 	*client = NULL;
 }
 
-bool
-client_has_service(const struct client *client)
-{
-	return client->socket != NULL;
-}
-
 const struct config *
 client_config(const struct client *client)
 {

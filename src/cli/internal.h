@@ -96,7 +96,6 @@ enum client_flags {
 MUST_CHECK int client_open(const char *config_path, const char *control,
     int flags, struct client **ret_client, struct failure *ret_failure);
 void client_close(struct client **client);
-bool client_has_service(const struct client *client);
 /* The config, when it was read for the socket's path; else NULL. */
 const struct config *client_config(const struct client *client);
 /* ret_answer->body is the caller's to free; also on failure untouched. */

@@ -161,8 +161,6 @@ struct schedule_queue {
 /* Finds or makes. */
 struct schedule_queue *queue_of(
     struct schedule *s, const struct schedule_key *key);
-struct schedule_queue *queue_find(
-    struct schedule *s, const struct schedule_key *key);
 void queue_free(struct schedule_queue *q);
 void queue_update(struct schedule_queue *q);
 void queue_leave_place(struct schedule_queue *q);

@@ -48,14 +48,6 @@ index_take(struct schedule *s)
 }
 
 struct schedule_queue *
-queue_find(struct schedule *s, const struct schedule_key *key)
-{
-	struct key_bytes packed;
-
-	return map_get(s->queues_by_key, key_pack(key, &packed));
-}
-
-struct schedule_queue *
 queue_of(struct schedule *s, const struct schedule_key *key)
 {
 	struct key_bytes packed;
