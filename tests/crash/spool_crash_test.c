@@ -461,15 +461,14 @@ rebuild_model(struct world *w)
 {
 	bool *AUTO_FREE is_there = mem_zalloc(TXNS_MAX);
 	uint64_t lsn = 0;
-	int result, failures = 0;
+	int result;
 
 	w->found_count = 0;
 	w->mail_count = 0;
 	memset(w->is_held, 0, sizeof w->is_held);
-	/* A call that is to fail may be this one: readers try again. */
 	do
 		result = spool_events_read(w->spool, &lsn, on_event, w);
-	while (result > 0 || (result == -EIO && failures++ < 10));
+	while (result > 0);
 	if (result < 0)
 		fail("events cannot be read: %s", error_text(result));
 	for (uint32_t i = 0; i < w->exported_count; i++) {
@@ -555,13 +554,14 @@ restart(struct world *w)
 		simdisk_power_cycle(w->disk);
 		crashes++;
 	}
+	/* Disarmed before it is looked at: the spool's threads already write. */
+	simdisk_cut_at(w->disk, 0);
 	if (simdisk_is_dead(w->disk)) {
 		spool_close(&w->spool);
 		simdisk_power_cycle(w->disk);
 		if (spool_open(&w->options, &w->spool, &failure) < 0)
 			fail("cannot open: %s", failure.text);
 	}
-	simdisk_cut_at(w->disk, 0);
 	check_all(w);
 	w->may_revive = false;
 }
