@@ -76,7 +76,7 @@ credentials_list(struct call *call)
 		return;
 	s = directory_snapshot(call->api->directory);
 	const struct directory_tenant *t =
-	    name != NULL ? names_tenant(s, name) : NULL;
+	    name != NULL ? directory_find_tenant(s, span_of(name)) : NULL;
 	wanted.tenant = t != NULL ? t->id : 0;
 	if (name != NULL && t == NULL)
 		respond_error(call, 404, "not_found",

@@ -92,9 +92,6 @@ bool page_read(struct call *call, struct page *ret_page);
 
 json_t *json_tenant_name(const struct directory_snapshot *s, uint32_t id);
 json_t *json_stream_name(const struct directory_snapshot *s, uint32_t id);
-/* Also a disabled one: its mail may still be queued. */
-const struct directory_tenant *names_tenant(
-    const struct directory_snapshot *s, const char *name);
 
 /* Which queues are meant. A stream without a tenant means the streams of that
  * name of all tenants, hence more than one selector. */

@@ -26,19 +26,6 @@ json_stream_name(const struct directory_snapshot *s, uint32_t id)
 	return t == NULL ? json_null() : json_text(span_of(t->name));
 }
 
-const struct directory_tenant *
-names_tenant(const struct directory_snapshot *s, const char *name)
-{
-	size_t count;
-	const struct directory_tenant *all = directory_tenants(s, &count);
-
-	for (size_t i = 0; i < count; i++) {
-		if (strcmp(all[i].name, name) == 0)
-			return &all[i];
-	}
-	return NULL;
-}
-
 /* ---- selections -------------------------------------------------------- */
 
 /* "*" is any, "*.example.com" what lies below; literals stay. */
@@ -122,7 +109,7 @@ find_selectors(struct call *call, const struct directory_snapshot *s,
 
 	if (names->tenant != NULL) {
 		const struct directory_tenant *t =
-		    names_tenant(s, names->tenant);
+		    directory_find_tenant(s, span_of(names->tenant));
 
 		if (t == NULL) {
 			respond_error(call, 404, "not_found",

@@ -32,7 +32,7 @@ wanted_tenant(
 {
 	const char *name = query_text(call, "tenant");
 	const struct directory_tenant *t =
-	    name != NULL ? names_tenant(s, name) : NULL;
+	    name != NULL ? directory_find_tenant(s, span_of(name)) : NULL;
 
 	if (name != NULL && t == NULL) {
 		respond_error(call, 404, "not_found",
@@ -89,7 +89,8 @@ static void
 show(struct call *call, int status, const char *tenant, const char *name)
 {
 	struct directory_snapshot *s = directory_snapshot(call->api->directory);
-	const struct directory_tenant *t = names_tenant(s, tenant);
+	const struct directory_tenant *t =
+	    directory_find_tenant(s, span_of(tenant));
 	const struct directory_stream *found =
 	    t == NULL ? NULL : directory_find_stream(s, t->id, span_of(name));
 

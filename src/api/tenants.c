@@ -41,7 +41,8 @@ static void
 show(struct call *call, int status, const char *name)
 {
 	struct directory_snapshot *s = directory_snapshot(call->api->directory);
-	const struct directory_tenant *t = names_tenant(s, name);
+	const struct directory_tenant *t =
+	    directory_find_tenant(s, span_of(name));
 
 	if (t != NULL)
 		respond_json(call, status, tenant_json(t));

@@ -76,8 +76,9 @@ struct directory_snapshot *directory_snapshot(struct directory *directory);
 void directory_snapshot_unref(struct directory_snapshot **snapshot);
 
 /* NULL when there is none. Valid as long as the snapshot. A credential that is
- * revoked or whose tenant is disabled is not found, only listed; a removed
- * stream is found by its id only, which queued mail may still name. */
+ * revoked or whose tenant is disabled is not found, only listed; a disabled
+ * tenant is found, for its mail may still be queued; a removed stream is found
+ * by its id only, which queued mail may still name. */
 const struct directory_credential *directory_find_credential(
     const struct directory_snapshot *s, struct span username);
 const struct directory_tenant *directory_find_tenant(

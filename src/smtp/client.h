@@ -117,8 +117,9 @@ struct smtp_client_transaction {
 
 enum smtp_client_event_type {
 	SMTP_CLIENT_NONE, /* needs more input */
-	/* Drop unread input, do the handshake; then smtp_client_secured or
-	 * smtp_client_tls_failed. */
+	/* Drop unread input, do the handshake; then smtp_client_secured. When
+	 * it fails the session is over (RFC 3207): free the client. Whether
+	 * plain is tried on a new connection is the driver's policy. */
 	SMTP_CLIENT_STARTTLS,
 	/* .mechanism is chosen: smtp_client_auth_response. */
 	SMTP_CLIENT_AUTH,
@@ -173,9 +174,6 @@ void smtp_client_body_sent(struct smtp_client *c);
  * safe way out is to break the session; all recipients become temporary. */
 void smtp_client_body_failed(struct smtp_client *c);
 void smtp_client_secured(struct smtp_client *c);
-/* The handshake failed. The session is over (RFC 3207): whether plain is tried
- * on a new connection is the driver's policy. */
-void smtp_client_tls_failed(struct smtp_client *c, struct span why);
 /* base64, or "*" to give up; `initial` may be empty after AUTH. */
 void smtp_client_auth_response(struct smtp_client *c, struct span base64);
 void smtp_client_auth_cancel(struct smtp_client *c);

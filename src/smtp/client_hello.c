@@ -193,18 +193,6 @@ smtp_client_secured(struct smtp_client *c)
 	client_await(c);
 }
 
-void
-smtp_client_tls_failed(struct smtp_client *c, struct span why)
-{
-	if (c->step == SMTP_CLIENT_STEP_CLOSED)
-		return;
-	BUG_UNLESS(c->step == SMTP_CLIENT_STEP_TLS);
-	struct reply reply = REPLY(454, 4, 7, 5, "");
-	reply.text = arena_printf(
-	    c->session, "the TLS handshake failed: %.*s", SPAN_ARG(why));
-	client_over(c, &reply, CLIENT_CAUSE_DRIVER);
-}
-
 /*
  * AUTH (RFC 4954).
  */

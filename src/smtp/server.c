@@ -37,30 +37,26 @@ take_and_forget(struct smtp_server *s, struct span *in)
 
 #define B(step) STEP_BIT(STEP_##step)
 
-/* Seconds for the client's next move: RFC 5321 §4.5.3.2.7 asks five minutes
- * between commands, §4.5.3.2.5 three between blocks of data. 0: not its turn.
- */
 /* clang-format off */
 static const struct {
 	const char *name;
 	take_fn *take;
-	int seconds;
 	unsigned next;
 } steps[STEP_COUNT] = {
-	[STEP_GREETING]    = { "greeting",   take_nothing,       0,   B(HELO) },
-	[STEP_HELO]        = { "helo",       verbs_take_command, 300, B(READY) | B(TLS) | B(CHUNK) },
-	[STEP_READY]       = { "ready",      verbs_take_command, 300, B(TLS) | B(AUTH_ANSWER) | B(MAIL_ANSWER) | B(CHUNK) },
-	[STEP_TLS]         = { "tls",        take_nothing,       60,  B(HELO) },
-	[STEP_AUTH]        = { "auth",       auth_take_line,     300, B(AUTH_ANSWER) | B(READY) },
-	[STEP_AUTH_ANSWER] = { "auth-check", take_nothing,       0,   B(AUTH) | B(READY) },
-	[STEP_MAIL_ANSWER] = { "mail-check", take_nothing,       0,   B(ENVELOPE) | B(READY) },
-	[STEP_ENVELOPE]    = { "envelope",   verbs_take_command, 300, B(RCPT_ANSWER) | B(DATA) | B(CHUNK) | B(READY) },
-	[STEP_RCPT_ANSWER] = { "rcpt-check", take_nothing,       0,   B(ENVELOPE) },
-	[STEP_DATA]        = { "data",       body_take_data,     180, B(COMMIT) | B(READY) },
-	[STEP_CHUNK]       = { "chunk",      body_take_chunk,    180, B(CHUNKS) | B(COMMIT) | B(HELO) | B(READY) | B(ENVELOPE) },
-	[STEP_CHUNKS]      = { "chunks",     verbs_take_command, 300, B(CHUNK) | B(READY) },
-	[STEP_COMMIT]      = { "commit",     take_nothing,       0,   B(READY) },
-	[STEP_CLOSED]      = { "closed",     take_and_forget,    0,   0 },
+	[STEP_GREETING]    = { "greeting",   take_nothing,       B(HELO) },
+	[STEP_HELO]        = { "helo",       verbs_take_command, B(READY) | B(TLS) | B(CHUNK) },
+	[STEP_READY]       = { "ready",      verbs_take_command, B(TLS) | B(AUTH_ANSWER) | B(MAIL_ANSWER) | B(CHUNK) },
+	[STEP_TLS]         = { "tls",        take_nothing,       B(HELO) },
+	[STEP_AUTH]        = { "auth",       auth_take_line,     B(AUTH_ANSWER) | B(READY) },
+	[STEP_AUTH_ANSWER] = { "auth-check", take_nothing,       B(AUTH) | B(READY) },
+	[STEP_MAIL_ANSWER] = { "mail-check", take_nothing,       B(ENVELOPE) | B(READY) },
+	[STEP_ENVELOPE]    = { "envelope",   verbs_take_command, B(RCPT_ANSWER) | B(DATA) | B(CHUNK) | B(READY) },
+	[STEP_RCPT_ANSWER] = { "rcpt-check", take_nothing,       B(ENVELOPE) },
+	[STEP_DATA]        = { "data",       body_take_data,     B(COMMIT) | B(READY) },
+	[STEP_CHUNK]       = { "chunk",      body_take_chunk,    B(CHUNKS) | B(COMMIT) | B(HELO) | B(READY) | B(ENVELOPE) },
+	[STEP_CHUNKS]      = { "chunks",     verbs_take_command, B(CHUNK) | B(READY) },
+	[STEP_COMMIT]      = { "commit",     take_nothing,       B(READY) },
+	[STEP_CLOSED]      = { "closed",     take_and_forget,    0 },
 };
 
 /* clang-format on */
@@ -285,19 +281,6 @@ smtp_server_answer(struct smtp_server *s, const struct reply *reply)
 		server_close(s, NULL, SPAN("closed by our reply"));
 }
 
-void
-smtp_server_answer_each(
-    struct smtp_server *s, const struct reply *replies, size_t count)
-{
-	if (s->step == STEP_CLOSED)
-		return;
-	BUG_UNLESS(s->step == STEP_COMMIT && s->options.lmtp);
-	BUG_UNLESS(count == s->accepted);
-	for (size_t i = 0; i < count; i++)
-		server_say(s, &replies[i]);
-	finish_commit(s);
-}
-
 /* RFC 3207 §4.2: nothing that was said in the clear is remembered. */
 void
 smtp_server_secured(struct smtp_server *s)
@@ -357,12 +340,6 @@ smtp_server_step(const struct smtp_server *s)
 	return steps[s->step].name;
 }
 
-int
-smtp_server_step_seconds(const struct smtp_server *s)
-{
-	return steps[s->step].seconds;
-}
-
 struct span
 smtp_server_protocol(const struct smtp_server *s)
 {
@@ -382,10 +359,4 @@ smtp_server_protocol(const struct smtp_server *s)
 	    s->mail.utf8 && (s->transaction || s->step == STEP_MAIL_ANSWER);
 	return span_of(
 	    names[utf8][s->options.lmtp][s->secured][s->authenticated]);
-}
-
-uint32_t
-smtp_server_recipients(const struct smtp_server *s)
-{
-	return s->transaction ? s->accepted : 0;
 }

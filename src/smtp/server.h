@@ -107,13 +107,10 @@ void smtp_server_greet(struct smtp_server *s, const struct reply *refusal);
 size_t smtp_server_feed(
     struct smtp_server *s, struct span in, struct smtp_server_event *ret_event);
 
-/* Answers MAIL, RCPT or END; a 421 or 521 also ends the session. With LMTP, END
- * wants smtp_server_answer_each, one reply per accepted recipient in order;
- * smtp_server_answer repeats its one reply for each. After terminate a late
- * answer is ignored. */
+/* Answers MAIL, RCPT or END; a 421 or 521 also ends the session. With LMTP the
+ * answer to END is repeated for each accepted recipient: a message is kept for
+ * all of them or none. After terminate a late answer is ignored. */
 void smtp_server_answer(struct smtp_server *s, const struct reply *reply);
-void smtp_server_answer_each(
-    struct smtp_server *s, const struct reply *replies, size_t count);
 /* Answers AUTH and AUTH_DATA: another challenge (base64), success, failure. */
 void smtp_server_auth_challenge(struct smtp_server *s, struct span base64);
 void smtp_server_auth_done(struct smtp_server *s);
@@ -134,10 +131,7 @@ void smtp_server_sent(struct smtp_server *s, size_t n);
 /* True while MAIL…END is open: shutdown lets it finish. */
 bool smtp_server_in_transaction(const struct smtp_server *s);
 bool smtp_server_waits_for_answer(const struct smtp_server *s);
-/* Name of the present step, for logs, and the seconds RFC 5321 §4.5.3.2 gives
- * the client for its next move there. */
+/* Name of the present step, for logs. */
 const char *smtp_server_step(const struct smtp_server *s);
-int smtp_server_step_seconds(const struct smtp_server *s);
 /* "ESMTPSA" and its kin for the trace field (RFC 3848, RFC 6531 §4.3). */
 struct span smtp_server_protocol(const struct smtp_server *s);
-uint32_t smtp_server_recipients(const struct smtp_server *s); /* accepted */

@@ -18,6 +18,7 @@ struct play {
 	bool transaction; /* between MAIL's answer and END, RESET */
 	bool closed;
 	bool exchange; /* an AUTH exchange is open */
+	uint32_t accepted; /* recipients of this transaction */
 	uint64_t size; /* of BODY events in this transaction */
 	char last; /* octet of the body; '\n' at the start */
 	bool binary;
@@ -64,18 +65,13 @@ on_end(struct play *p, uint64_t size)
 	BUG_UNLESS(p->transaction && size == p->size);
 	BUG_UNLESS(smtp_server_waits_for_answer(p->s));
 	BUG_UNLESS(p->binary || p->last != '\r');
-	uint32_t n = smtp_server_recipients(p->s);
-	BUG_UNLESS(n > 0 && n <= p->options->recipients_max);
+	BUG_UNLESS(p->accepted > 0);
+	BUG_UNLESS(p->accepted <= p->options->recipients_max);
 	if (draw(p) % 16 == 0)
 		smtp_server_terminate(p->s, &REPLY(421, 4, 3, 2, "down"));
 	struct reply reply = draw_reply(p, REPLY(250, 2, 0, 0, "kept"));
-	struct reply replies[8] = { reply, reply, reply, reply, reply, reply,
-		reply, reply };
 	p->transaction = false;
-	if (p->options->lmtp && draw(p) % 2 == 0)
-		smtp_server_answer_each(p->s, replies, n);
-	else
-		smtp_server_answer(p->s, &reply);
+	smtp_server_answer(p->s, &reply);
 }
 
 static void
@@ -99,6 +95,7 @@ on_mail(struct play *p, const struct smtp_mail *mail)
 	BUG_UNLESS(!p->transaction);
 	p->binary = mail->body == SMTP_BODY_BINARYMIME;
 	p->size = 0;
+	p->accepted = 0;
 	p->last = '\n';
 	struct reply reply = draw_reply(p, REPLY(250, 2, 1, 0, "ok"));
 	p->transaction = reply_is_positive(&reply);
@@ -110,6 +107,7 @@ on_rcpt(struct play *p, const struct smtp_rcpt *rcpt)
 {
 	BUG_UNLESS(p->transaction && rcpt->recipient.text.len > 0);
 	struct reply reply = draw_reply(p, REPLY(250, 2, 1, 5, "ok"));
+	p->accepted += reply_is_positive(&reply);
 	smtp_server_answer(p->s, &reply);
 }
 

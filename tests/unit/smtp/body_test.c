@@ -318,30 +318,6 @@ test_lmtp(void **state)
 }
 
 static void
-test_lmtp_each(void **state)
-{
-	(void)state;
-	struct smtp_server_options o = rig_options;
-	o.lmtp = true;
-	struct rig r;
-	struct buf codes = BUF_EMPTY;
-	rig_open(&r, &o);
-	r.hold_end = true;
-	rig_feed(&r, SPAN("LHLO c\r\n" MAIL RCPT RCPT "DATA\r\n.\r\n"));
-	buf_clear(&r.wire);
-	assert_true(smtp_server_waits_for_answer(r.s));
-	assert_int_equal(smtp_server_recipients(r.s), 2);
-	const struct reply replies[] = { REPLY(250, 2, 0, 0, "kept"),
-		REPLY(452, 4, 2, 2, "full") };
-	smtp_server_answer_each(r.s, replies, 2);
-	rig_drain(&r);
-	assert_string_equal(rig_codes(&r, &codes), "250/2.0.0 452/4.2.2");
-	assert_false(smtp_server_in_transaction(r.s));
-	buf_done(&codes);
-	rig_close(&r);
-}
-
-static void
 test_line_max(void **state)
 {
 	(void)state;
@@ -450,7 +426,6 @@ main(void)
 		cmocka_unit_test(test_binary),
 		cmocka_unit_test(test_bdat_normalised),
 		cmocka_unit_test(test_lmtp),
-		cmocka_unit_test(test_lmtp_each),
 		cmocka_unit_test(test_line_max),
 		cmocka_unit_test(test_bounded),
 		cmocka_unit_test(test_few_events),

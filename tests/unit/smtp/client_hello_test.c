@@ -155,10 +155,6 @@ static const struct scene scenes[] = {
 	"closed starttls 421 bye\n",
 	{ { "CONNECT", "220 mx\r\n" }, { EHLO, "250-mx\r\n250 STARTTLS\r\n" },
 	  { "STARTTLS", "421 bye\r\n" } } },
-{ "the handshake fails", { OPPORTUNISTIC },
-	"starttls\nclosed tls 454 4.7.5 the TLS handshake failed: no cipher local\n",
-	{ { "CONNECT", "220 mx\r\n" }, { EHLO, "250-mx\r\n250 STARTTLS\r\n" },
-	  { "STARTTLS", "220 go\r\n" }, { "TLS", "no cipher" } } },
 { "offers in clear text do not survive TLS", { REQUIRE, MECHANISMS },
 	"starttls\n" NO_MECHANISM,
 	{ { "CONNECT", "220 mx\r\n" }, { EHLO, "250-mx\r\n250-AUTH PLAIN\r\n250 STARTTLS\r\n" },
@@ -335,7 +331,6 @@ test_farewell(void **state)
 	/* All of these are too late, and harmless. */
 	smtp_client_quit(c);
 	smtp_client_secured(c);
-	smtp_client_tls_failed(c, SPAN("late"));
 	smtp_client_auth_response(c, SPAN("eA=="));
 	smtp_client_auth_cancel(c);
 	smtp_client_body_sent(c);

@@ -298,7 +298,6 @@ test_late_answers(void **state)
 		size_t said = smtp_server_output(s).len;
 		if (i == 0) {
 			smtp_server_answer(s, &REPLY(250, 2, 1, 0, "ok"));
-			smtp_server_answer_each(s, NULL, 0);
 		} else {
 			smtp_server_auth_challenge(s, SPAN("QQ=="));
 			smtp_server_auth_done(s);
@@ -374,14 +373,10 @@ test_in_transaction(void **state)
 	assert_false(smtp_server_in_transaction(r.s));
 	rig_feed(&r, SPAN(OPEN "RCPT TO:<no@x.test>\r\n"));
 	assert_true(smtp_server_in_transaction(r.s));
-	assert_int_equal(smtp_server_recipients(r.s), 1);
-	assert_int_equal(smtp_server_step_seconds(r.s), 300);
 	rig_feed(&r, SPAN("DATA\r\n"));
-	assert_int_equal(smtp_server_step_seconds(r.s), 180);
 	assert_string_equal(smtp_server_step(r.s), "data");
 	rig_feed(&r, SPAN(".\r\n"));
 	assert_false(smtp_server_in_transaction(r.s));
-	assert_int_equal(smtp_server_recipients(r.s), 0);
 	rig_close(&r);
 }
 
