@@ -143,6 +143,8 @@ static void
 on_standing_order(void *arg, const struct spool_order *order)
 {
 	struct engine *e = arg;
+	if (order->kind > SPOOL_ORDER_RELEASE)
+		return;
 	const struct dispatch_request request = {
 		.operation = order->kind == SPOOL_ORDER_HOLD ? DISPATCH_HOLD
 							     : DISPATCH_RELEASE,

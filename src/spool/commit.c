@@ -205,8 +205,11 @@ apply_record(void *arg, enum record_type type, struct span payload)
 	struct spool_outcome outcome;
 	struct spool_order order;
 
-	if (type == RECORD_ORDER && order_decode(payload, &order))
+	if (type == RECORD_ORDER && order_decode(payload, &order)) {
 		standing_apply(&spool->orders, &order);
+		atomic_store(
+		    &spool->order_count, standing_count(spool->orders));
+	}
 	if (type != RECORD_DONE)
 		return;
 	for (; payload.len >= FORMAT_DONE;

@@ -493,26 +493,43 @@ outcome_decode(
 }
 
 /* ---- order -------------------------------------------------------------- *
- * 0 kind | 4 tenant | 8 stream | 12 since | 20 domain, reason as strings */
+ * 0 kind | 1 form | 2 classes | 3 to_class | 4 tenant | 8 stream | 12 since |
+ * 20 cut_mno | 28 to_stream | 32 domain, reason, site as strings. Form 0, of
+ * holds and releases only, ends its fixed part at 20 and has no site. */
 
-enum { ORDER_FIXED = 20 };
+enum { ORDER_FIXED_0 = 20, ORDER_FIXED = 32 };
 
 int
 order_encode(const struct spool_order *o, struct buf *b)
 {
-	uint64_t len = ORDER_FIXED + 4;
+	uint64_t len = ORDER_FIXED + 6;
 
 	TRY(add_to_len(&len, o->domain));
 	TRY(add_to_len(&len, o->reason));
+	TRY(add_to_len(&len, o->site));
 	uint8_t *p = (uint8_t *)buf_reserve(b, len);
-	memset(p, 0, ORDER_FIXED);
-	p[0] = o->kind == SPOOL_ORDER_HOLD ? 0 : 1;
+	p[0] = (uint8_t)o->kind;
+	p[1] = 1;
+	p[2] = o->classes;
+	p[3] = (uint8_t)o->to_class;
 	put_u32(p + 4, o->tenant);
 	put_u32(p + 8, o->stream);
 	put_u64(p + 12, (uint64_t)o->since_us);
-	put_string(put_string(p + ORDER_FIXED, o->domain), o->reason);
+	put_u64(p + 20, o->cut_mno);
+	put_u32(p + 28, o->to_stream);
+	p = put_string(put_string(p + ORDER_FIXED, o->domain), o->reason);
+	put_string(p, o->site);
 	buf_added(b, len);
 	return 0;
+}
+
+static void
+order_decode_more(const uint8_t *p, struct spool_order *o)
+{
+	o->classes = p[2];
+	o->to_class = (enum spool_class)p[3];
+	o->cut_mno = get_u64(p + 20);
+	o->to_stream = get_u32(p + 28);
 }
 
 bool
@@ -521,14 +538,22 @@ order_decode(struct span payload, struct spool_order *ret_order)
 	const uint8_t *p = bytes_of(payload);
 	struct spool_order o = { 0 };
 
-	if (payload.len < ORDER_FIXED || p[0] > 1)
+	if (payload.len < ORDER_FIXED_0 || p[1] > 1)
 		return false;
-	o.kind = p[0] == 0 ? SPOOL_ORDER_HOLD : SPOOL_ORDER_RELEASE;
+	bool is_old = p[1] == 0;
+	size_t fixed = is_old ? ORDER_FIXED_0 : ORDER_FIXED;
+	if (payload.len < fixed || p[3] > SPOOL_BULK ||
+	    p[0] > (is_old ? SPOOL_ORDER_RELEASE : SPOOL_ORDER_END))
+		return false;
+	o.kind = (enum spool_order_kind)p[0];
 	o.tenant = get_u32(p + 4);
 	o.stream = get_u32(p + 8);
 	o.since_us = (int64_t)get_u64(p + 12);
-	struct span rest = span_skip(payload, ORDER_FIXED);
-	if (!take_string(&rest, &o.domain) || !take_string(&rest, &o.reason))
+	if (!is_old)
+		order_decode_more(p, &o);
+	struct span rest = span_skip(payload, fixed);
+	if (!take_string(&rest, &o.domain) || !take_string(&rest, &o.reason) ||
+	    (!is_old && !take_string(&rest, &o.site)))
 		return false;
 	*ret_order = o;
 	return rest.len == 0;

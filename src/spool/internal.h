@@ -203,6 +203,7 @@ struct standing {
 };
 
 void standing_apply(struct standing **list, const struct spool_order *order);
+size_t standing_count(const struct standing *list);
 void standing_free(struct standing **list);
 
 /* ---- txn.c ------------------------------------------------------------- */
@@ -408,6 +409,7 @@ struct spool {
 	bool is_stopped; /* the threads have ended */
 
 	atomic_uint_fast64_t recipients, messages;
+	atomic_uint_fast64_t order_count; /* in orders, for looking */
 	atomic_uint_fast64_t bytes_written, batches, syncs, transactions;
 	atomic_uint_fast64_t sync_us_total, sync_us_max, quarantined;
 };

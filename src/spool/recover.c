@@ -718,6 +718,7 @@ spool_recover(struct spool *spool, spool_live_fn *on_message,
 
 	BUG_UNLESS(spool->rcpt_states);
 	struct slot *all = index_all(&spool->index, &count);
+	atomic_store(&spool->order_count, standing_count(spool->orders));
 	for (const struct standing *s = spool->orders; s; s = s->next)
 		on_order(arg, &s->order);
 	for (size_t i = 0; i < count; i++)

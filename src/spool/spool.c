@@ -108,6 +108,7 @@ spool_stats(struct spool *spool, struct spool_stats *ret_stats)
 		.sync_us_total = atomic_load(&spool->sync_us_total),
 		.sync_us_max = atomic_load(&spool->sync_us_max),
 		.quarantined = atomic_load(&spool->quarantined),
+		.orders = atomic_load(&spool->order_count),
 		.durable_lsn = atomic_load(&spool->durable_lsn),
 		.failed = atomic_load(&spool->failed),
 	};

@@ -147,16 +147,35 @@ struct spool_outcome {
 	int64_t due_us; /* wall; SPOOL_DEFERRED only */
 };
 
-/* An operator's standing order on queues: survives restarts until released. A
- * release that covers a hold ends it; a narrower one makes an exception and
- * stands beside it. spool_recover tells them in the order to apply. */
-struct spool_order {
-	enum { SPOOL_ORDER_HOLD, SPOOL_ORDER_RELEASE } kind;
+enum spool_order_kind {
+	SPOOL_ORDER_HOLD,
+	SPOOL_ORDER_RELEASE,
+	/* Works on all matching messages numbered below cut_mno; stands until
+	 * that is done, and an END of the same cut_mno withdraws it. */
+	SPOOL_ORDER_BOUNCE,
+	SPOOL_ORDER_EXPIRE,
+	SPOOL_ORDER_CANCEL,
+	SPOOL_ORDER_MOVE, /* to to_stream */
+	SPOOL_ORDER_END,
+};
 
+/* An operator's order on queues. A hold survives restarts until released: a
+ * release that covers it ends it; a narrower one makes an exception and stands
+ * beside it. Orders on messages are durable before they begin and survive until
+ * they are worked off. spool_recover tells all in the order to apply, before
+ * any message. */
+struct spool_order {
+	enum spool_order_kind kind;
 	uint32_t tenant, stream; /* 0: any */
-	struct span domain; /* empty: any */
+	uint8_t classes; /* bits 1 << enum spool_class; 0: any */
+	struct span domain, site; /* empty: any */
 	struct span reason; /* for people */
 	int64_t since_us;
+	/* BOUNCE … END: of spool_next_mno; also the command's identity, which
+	 * several orders may share. */
+	uint64_t cut_mno;
+	uint32_t to_stream; /* MOVE */
+	enum spool_class to_class;
 };
 
 struct spool_txn;
@@ -250,6 +269,7 @@ struct spool_stats {
 	uint64_t batches, syncs, transactions;
 	uint64_t sync_us_total, sync_us_max;
 	uint64_t quarantined; /* records set aside as damaged */
+	uint64_t orders; /* of operators, that stand */
 	uint64_t durable_lsn;
 	int failed; /* 0, or why the spool stopped */
 };

@@ -267,12 +267,17 @@ static void
 test_order(void **state)
 {
 	const struct spool_order o = {
-		.kind = SPOOL_ORDER_RELEASE,
+		.kind = SPOOL_ORDER_MOVE,
 		.tenant = 1,
 		.stream = 2,
+		.classes = 5,
 		.domain = SPAN("example.org"),
+		.site = SPAN("mx example.org"),
 		.reason = SPAN("because"),
 		.since_us = 3,
+		.cut_mno = UINT64_C(1) << 40,
+		.to_stream = 9,
+		.to_class = SPOOL_BULK,
 	};
 	struct spool_order got = { 0 };
 	struct buf b = BUF_EMPTY;
@@ -280,16 +285,43 @@ test_order(void **state)
 	(void)state;
 	assert_int_equal(0, order_encode(&o, &b));
 	assert_true(order_decode(buf_span(&b), &got));
-	assert_int_equal(SPOOL_ORDER_RELEASE, got.kind);
+	assert_int_equal(SPOOL_ORDER_MOVE, got.kind);
 	assert_int_equal(1, got.tenant);
 	assert_int_equal(2, got.stream);
+	assert_int_equal(5, got.classes);
 	assert_int_equal(3, got.since_us);
+	assert_true(o.cut_mno == got.cut_mno);
+	assert_int_equal(9, got.to_stream);
+	assert_int_equal(SPOOL_BULK, got.to_class);
 	assert_true(span_eq(o.domain, got.domain));
+	assert_true(span_eq(o.site, got.site));
 	assert_true(span_eq(o.reason, got.reason));
 	for (size_t len = 0; len < buf_size(&b); len++)
 		assert_false(
 		    order_decode(span_slice(buf_span(&b), 0, len), &got));
 	buf_done(&b);
+}
+
+/* A hold as earlier versions wrote it. */
+static void
+test_old_order(void **state)
+{
+	static const char record[] = "\1\0\0\0\2\0\0\0\3\0\0\0"
+				     "\4\0\0\0\0\0\0\0\1\0a\2\0bc";
+	struct span all = span_from(record, sizeof record - 1);
+	struct spool_order got = { .cut_mno = 7 };
+
+	(void)state;
+	assert_true(order_decode(all, &got));
+	assert_int_equal(SPOOL_ORDER_RELEASE, got.kind);
+	assert_int_equal(2, got.tenant);
+	assert_int_equal(3, got.stream);
+	assert_int_equal(4, got.since_us);
+	assert_true(span_eq(got.domain, SPAN("a")));
+	assert_true(span_eq(got.reason, SPAN("bc")));
+	assert_int_equal(0, got.site.len);
+	assert_true(got.cut_mno == 0);
+	assert_false(order_decode(span_slice(all, 0, all.len - 1), &got));
 }
 
 int
@@ -303,6 +335,7 @@ main(void)
 		cmocka_unit_test(test_message_limits),
 		cmocka_unit_test(test_outcomes),
 		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_old_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

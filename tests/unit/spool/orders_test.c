@@ -95,11 +95,71 @@ test_cases(void **state)
 	}
 }
 
+/* Orders on messages: each once, in their order, until withdrawn. */
+static void
+test_work(void **state)
+{
+	struct standing *list = NULL;
+	struct spool_order bounce = {
+		.kind = SPOOL_ORDER_BOUNCE, .tenant = 1, .cut_mno = 10
+	};
+	struct spool_order move = { .kind = SPOOL_ORDER_MOVE,
+		.stream = 2,
+		.cut_mno = 20,
+		.to_stream = 3 };
+	struct spool_order end = { .kind = SPOOL_ORDER_END, .cut_mno = 10 };
+	struct spool_order release = { .kind = SPOOL_ORDER_RELEASE };
+
+	(void)state;
+	standing_apply(&list, &bounce);
+	bounce.tenant = 2; /* of the same command */
+	standing_apply(&list, &bounce);
+	standing_apply(&list, &move);
+	standing_apply(&list, &bounce);
+	standing_apply(&list, &move);
+	standing_apply(&list, &release); /* of everything held */
+	assert_int_equal(3, standing_count(list));
+	assert_int_equal(1, list->order.tenant);
+	assert_int_equal(2, list->next->order.tenant);
+	standing_apply(&list, &end);
+	assert_int_equal(1, standing_count(list));
+	assert_int_equal(SPOOL_ORDER_MOVE, list->order.kind);
+	assert_int_equal(3, list->order.to_stream);
+	end.cut_mno = 20;
+	standing_apply(&list, &end);
+	assert_null(list);
+}
+
+/* A release below a hold with a glob is an exception, too. */
+static void
+test_globs(void **state)
+{
+	struct standing *list = NULL;
+	struct spool_order hold = { .kind = SPOOL_ORDER_HOLD,
+		.domain = SPAN("*.example.com") };
+	struct spool_order release = { .kind = SPOOL_ORDER_RELEASE,
+		.domain = SPAN("a.example.com") };
+	struct spool_order site = { .kind = SPOOL_ORDER_HOLD,
+		.site = SPAN("mx a") };
+
+	(void)state;
+	standing_apply(&list, &hold);
+	standing_apply(&list, &release);
+	assert_int_equal(2, standing_count(list));
+	standing_apply(&list, &site);
+	assert_int_equal(3, standing_count(list));
+	release.domain = SPAN_EMPTY;
+	standing_apply(&list, &release);
+	assert_null(list);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_cases),
+		cmocka_unit_test(test_work),
+		cmocka_unit_test(test_globs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
