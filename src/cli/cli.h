@@ -12,6 +12,8 @@
  * Exit status: 0 done, 1 the thing failed, 2 usage; sendmail: sysexits.
  */
 
+/* `posthouse --json status` becomes `posthouse status --json`. */
+void cli_put_command_first(int argc, char **argv);
 /* Every command but `serve` and `sandbox`, which main runs itself; argv[0] is
  * the program, argv[1] the command. */
 int cli_run(int argc, char **argv);

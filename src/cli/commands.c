@@ -240,6 +240,23 @@ asks_for_help(int argc, char **argv)
 	return strcmp(last, "--help") == 0 || strcmp(last, "-h") == 0;
 }
 
+void
+cli_put_command_first(int argc, char **argv)
+{
+	while (argc > 2 && strncmp(argv[1], "--", 2) == 0) {
+		int words = options_takes_value(argv[1]) ? 2 : 1;
+		char *moved[2] = { argv[1], argv[2] };
+
+		if (argc <= words + 1)
+			return;
+		memmove(&argv[1], &argv[1 + words],
+		    (size_t)(argc - 1 - words) * sizeof(char *));
+		memcpy(
+		    &argv[argc - words], moved, (size_t)words * sizeof(char *));
+		argc -= words;
+	}
+}
+
 int
 cli_run(int argc, char **argv)
 {

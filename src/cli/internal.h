@@ -48,6 +48,8 @@ struct invocation {
 	struct client *client; /* opened by the first question */
 };
 
+/* One of those that every command takes, and with a value: --config. */
+bool options_takes_value(const char *word);
 /* argv[0] is to be skipped. False: *ret_status is the exit status. */
 bool options_parse(
     struct invocation *inv, int argc, char **argv, int *ret_status);

@@ -144,6 +144,16 @@ take_arguments(struct invocation *inv, int argc, char **argv, int *ret_status)
 }
 
 bool
+options_takes_value(const char *word)
+{
+	for (const struct cli_option *o = common; o->name != NULL; o++) {
+		if (o->value != NULL && strcmp(word + 2, o->name) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool
 options_parse(struct invocation *inv, int argc, char **argv, int *ret_status)
 {
 	struct option long_options[CLI_OPTIONS + COMMON_OPTIONS + 1];

@@ -75,6 +75,7 @@ main(int argc, char **argv)
 		return cli_sendmail(argc, argv);
 	if (span_eq(name, SPAN("mailq")))
 		return cli_mailq(argc, argv);
+	cli_put_command_first(argc, argv);
 	if (argc > 1 && strcmp(argv[1], "serve") == 0)
 		return serve(argc, argv);
 	if (argc > 1 && strcmp(argv[1], "sandbox") == 0)

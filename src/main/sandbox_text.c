@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 void
 sandbox_fill_places(struct sandbox_places *p)
@@ -166,6 +167,21 @@ print_examples(
 	    p->port, p->certificate, c->username, c->password);
 }
 
+/* The program may not be in the PATH yet: it is named as it runs. */
+static void
+print_commands(const struct sandbox_places *p)
+{
+	char program[4096];
+	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
+
+	program[n > 0 ? n : 0] = '\0';
+	printf("What became of it:\n"
+	       "  export POSTHOUSE_CONTROL='%s/control.sock'\n"
+	       "  '%s' status      # also: events, queue summary, "
+	       "message show ID, trace\n\n",
+	    p->relay_data, n > 0 ? program : "posthouse");
+}
+
 void
 sandbox_print_welcome(const struct sandbox_places *p,
     const struct sandbox_credential *c, bool json)
@@ -195,6 +211,7 @@ sandbox_print_welcome(const struct sandbox_places *p,
 	    p->port, p->port + 1U, c->username, c->password, p->certificate,
 	    p->maildir);
 	print_examples(p, c);
+	print_commands(p);
 	printf("Arrivals (^C ends the sandbox):\n");
 	fflush(stdout);
 }

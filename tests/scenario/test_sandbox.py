@@ -122,6 +122,14 @@ def test_printed_lines_work_when_pasted(sandbox, title, program):
     assert 'you@example.com -> friend@example.net  "hello"' in line
 
 
+def test_printed_commands_tell_of_the_mail(sandbox):
+    at = sandbox.lines.index("What became of it:")
+    export, status = (line.strip() for line in sandbox.lines[at + 1:at + 3])
+    result = paste(f"{export}\n{status}")
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^queue +0 messages", result.stdout, re.MULTILINE), result.stdout
+
+
 def test_mail_of_many_kinds_arrives(sandbox):
     user, password = sandbox.fact("user"), sandbox.fact("password")
     context = ssl.create_default_context(cafile=sandbox.fact("certificate"))

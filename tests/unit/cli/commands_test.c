@@ -101,6 +101,39 @@ help_is_no_error(void **state)
 	}
 }
 
+static int
+put_in_order_and_run(int argc, char **argv)
+{
+	cli_put_command_first(argc, argv);
+	return cli_run(argc, argv);
+}
+
+static void
+options_may_stand_before_the_command(void **state)
+{
+	static const struct {
+		const char *line, *says;
+	} cases[] = {
+		{ "posthouse --json version", "{\"version\":\"" },
+		{ "posthouse --config /x --json version", "{\"version\":\"" },
+		{ "posthouse --control /x --json version", "{\"version\":\"" },
+		{ "posthouse --help queue", "usage: posthouse queue verify" },
+		{ "posthouse --version", "posthouse " },
+		{ "posthouse --help", "sandbox" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct caught c;
+
+		catch_run(&c, put_in_order_and_run, cases[i].line, "");
+		if (c.status != 0 || !caught_has(&c.out, cases[i].says))
+			fail_msg("%s: %d: %s", cases[i].line, c.status,
+			    buf_cstring(&c.out));
+		caught_done(&c);
+	}
+}
+
 /* ---- config ------------------------------------------------------------ */
 
 #define GOOD                                                                   \
@@ -224,6 +257,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(usage_errors_exit_with_2),
 		cmocka_unit_test(help_is_no_error),
+		cmocka_unit_test(options_may_stand_before_the_command),
 		cmocka_unit_test(a_good_config_is_ok),
 		cmocka_unit_test(each_mistake_has_its_place),
 		cmocka_unit_test(a_missing_config_is_said),
