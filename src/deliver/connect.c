@@ -457,6 +457,7 @@ run_handshake(struct connection *c)
 			session_begin(c, true);
 			return;
 		}
+		smtp_client_use_mechanisms(c->client, session_mechanisms(c));
 		smtp_client_secured(c->client);
 		c->moved = true;
 		c->state = CONNECTION_SESSION;

@@ -374,6 +374,8 @@ void connection_begin_tls(struct connection *c);
 /* What its transactions have in common. */
 struct attempt connection_attempt(const struct connection *c);
 
+/* What we can log in by on this connection, best first. */
+struct span session_mechanisms(const struct connection *c);
 void session_begin(struct connection *c, bool secured);
 void session_run(struct connection *c);
 void session_on_timer(struct connection *c);

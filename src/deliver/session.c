@@ -45,6 +45,15 @@ chunk_min(const struct connection *c)
 	return d->config->delivery.chunking && !refused ? 0 : UINT32_MAX;
 }
 
+struct span
+session_mechanisms(const struct connection *c)
+{
+	unsigned char binding[32];
+	bool bound = stream_channel_binding(c->stream, binding) == 0;
+	mem_wipe(binding, sizeof binding);
+	return login_mechanisms(bound);
+}
+
 void
 session_begin(struct connection *c, bool secured)
 {
@@ -55,7 +64,7 @@ session_begin(struct connection *c, bool secured)
 		.tls = tls_policy(c),
 		.secured = secured,
 		.auth = route->username != NULL,
-		.auth_mechanisms = login_mechanisms(true),
+		.auth_mechanisms = session_mechanisms(c),
 		.chunk_min = chunk_min(c),
 	};
 	c->client = smtp_client_new(&options);

@@ -185,10 +185,22 @@ auth_library_new(void)
 
 /* ---- the exchange ------------------------------------------------ */
 
-static bool
-is_ours(struct span mechanism)
+/* SCRAM-SHA-256-PLUS only where there is something to bind to: on TLS 1.2
+ * without the extended master secret there is not (RFC 9266 §4.2). */
+struct span
+auth_mechanisms(const struct stream *stream)
 {
-	struct span ours = SPAN(AUTH_MECHANISMS);
+	unsigned char binding[32];
+
+	if (stream_channel_binding(stream, binding) < 0)
+		return SPAN("SCRAM-SHA-256 PLAIN LOGIN");
+	return SPAN("SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN");
+}
+
+static bool
+is_ours(struct span mechanism, const struct stream *stream)
+{
+	struct span ours = auth_mechanisms(stream);
 
 	while (ours.len > 0) {
 		if (span_eq(span_cut(&ours, ' '), mechanism))
@@ -204,7 +216,7 @@ auth_new(Gsasl *library, struct span mechanism, struct directory *directory,
 	char name[32];
 	struct auth *a;
 
-	if (!is_ours(mechanism))
+	if (!is_ours(mechanism, stream))
 		return NULL;
 	if (!span_to_cstring(mechanism, name, sizeof(name)))
 		return NULL;

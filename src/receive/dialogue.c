@@ -32,7 +32,7 @@ dialogue_new(const struct session *s, bool secured)
 		.starttls = l->tls == CONFIG_TLS_STARTTLS && s->tls != NULL,
 		.auth = has_auth,
 		.auth_required = l->service == CONFIG_SUBMISSION && !s->trusted,
-		.auth_mechanisms = SPAN(AUTH_MECHANISMS),
+		.auth_mechanisms = auth_mechanisms(s->stream),
 		.secured = secured,
 		.allow_literals = l->service == CONFIG_SUBMISSION,
 		.normalise_newlines = l->newlines == CONFIG_NEWLINES_NORMALISE,

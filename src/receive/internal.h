@@ -44,9 +44,6 @@ void shared_auth_succeeded(
 
 /* ---- auth.c: one AUTH exchange by libgsasl ----------------------- */
 
-/* The mechanisms for the EHLO reply. */
-#define AUTH_MECHANISMS "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN"
-
 struct auth;
 
 struct auth_identity {
@@ -61,6 +58,8 @@ enum auth_result {
 	AUTH_MALFORMED, /* not base64, or not of the mechanism's form */
 };
 
+/* The mechanisms for the EHLO reply on this stream. */
+struct span auth_mechanisms(const struct stream *stream);
 /* One library context per receiver. */
 Gsasl *auth_library_new(void);
 /* NULL when the mechanism is not ours. */

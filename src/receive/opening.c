@@ -114,6 +114,7 @@ opening_handshake(struct session *s)
 		return greet(s, NULL);
 	s->phase = SESSION_DIALOGUE;
 	s->step_us = s->heard_us = loop_now_us(s->receiver->loop);
+	smtp_server_use_mechanisms(s->smtp, auth_mechanisms(s->stream));
 	smtp_server_secured(s->smtp);
 	return true;
 }

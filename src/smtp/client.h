@@ -174,6 +174,9 @@ void smtp_client_body_sent(struct smtp_client *c);
  * safe way out is to break the session; all recipients become temporary. */
 void smtp_client_body_failed(struct smtp_client *c);
 void smtp_client_secured(struct smtp_client *c);
+/* Those that the handshake has left us: "-PLUS" needs something to bind to. */
+void smtp_client_use_mechanisms(
+    struct smtp_client *c, struct span auth_mechanisms);
 /* base64, or "*" to give up; `initial` may be empty after AUTH. */
 void smtp_client_auth_response(struct smtp_client *c, struct span base64);
 void smtp_client_auth_cancel(struct smtp_client *c);

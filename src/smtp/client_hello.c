@@ -183,6 +183,12 @@ client_on_starttls(struct smtp_client *c, const struct reply *reply)
 }
 
 void
+smtp_client_use_mechanisms(struct smtp_client *c, struct span auth_mechanisms)
+{
+	c->options.auth_mechanisms = arena_dup(c->session, auth_mechanisms);
+}
+
+void
 smtp_client_secured(struct smtp_client *c)
 {
 	if (c->step == SMTP_CLIENT_STEP_CLOSED)

@@ -294,6 +294,16 @@ smtp_server_secured(struct smtp_server *s)
 }
 
 void
+smtp_server_use_mechanisms(struct smtp_server *s, struct span auth_mechanisms)
+{
+	char *old = s->names;
+
+	s->options.auth_mechanisms = auth_mechanisms;
+	keep_names(s);
+	mem_free(old);
+}
+
+void
 smtp_server_terminate(struct smtp_server *s, const struct reply *reply)
 {
 	if (s->step == STEP_CLOSED)

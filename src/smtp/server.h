@@ -120,6 +120,9 @@ void smtp_server_auth_failed(struct smtp_server *s, const struct reply *reply);
 /* The TLS handshake is done: all earlier knowledge is forgotten
  * (RFC 3207 §4.2), EHLO starts again. */
 void smtp_server_secured(struct smtp_server *s);
+/* What is offered from the next EHLO on: "-PLUS" depends on the handshake. */
+void smtp_server_use_mechanisms(
+    struct smtp_server *s, struct span auth_mechanisms);
 /* Ends the session from outside (shutdown, deadline, resource limits): the
  * reply goes out at once, and RESET (in a transaction) and CLOSE come from the
  * next feed. While END waits for its answer, that answer goes out first. */

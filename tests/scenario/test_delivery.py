@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A message's way from a client who may send to the recipient's server."""
 import email
+import ssl
 import time
 
 import pytest
 
+from support.pki import NO_EXTENDED_MASTER_SECRET
 from support.waiting import wait_for
 
 BODY = (b"From: a@sender.test\r\nTo: b@example.test\r\nSubject: exact\r\n\r\n"
@@ -189,18 +191,36 @@ def test_opportunistic_and_required_tls(relays, receivers, authority):
     assert len(plain.messages) == 1
 
 
-def test_smarthost_with_a_password(relays, receivers, place, authority):
+@pytest.fixture
+def smarthost_route(place, authority):
+    """How to make a route that logs in as `user`."""
     password = place / "password"
     password.write_text("s3cret\n")
     password.chmod(0o600)
+    return lambda smarthost: {
+        "domains": ["*"], "deliver": "smtp", "to": f"localhost:{smarthost.port}",
+        "tls": "require", "tls_ca": str(authority.certificate), "username": "user",
+        "password_file": str(password)}
+
+
+def test_smarthost_with_a_password(relays, receivers, smarthost_route):
     smarthost = receivers(tls=True, name="localhost", auth=("user", "s3cret"))
-    relay = relays(routes=[
-        {"domains": ["*"], "deliver": "smtp", "to": f"localhost:{smarthost.port}",
-         "tls": "require", "tls_ca": str(authority.certificate), "username": "user",
-         "password_file": str(password)}]).start()
+    relay = relays(routes=[smarthost_route(smarthost)]).start()
     relay.submit("a@sender.test", "b@example.test")
     wait_for(lambda: smarthost.messages, what="delivery")
     assert smarthost.sessions[-1].authenticated
+
+
+def test_a_login_binds_only_to_what_can_be_bound_to(relays, receivers, smarthost_route):
+    """TLS 1.2 without the extended master secret: no SCRAM-SHA-256-PLUS."""
+    smarthost = receivers(tls=True, name="localhost", auth=("user", "s3cret"),
+                          mechanisms="SCRAM-SHA-256-PLUS PLAIN")
+    smarthost._context.maximum_version = ssl.TLSVersion.TLSv1_2
+    smarthost._context.options |= NO_EXTENDED_MASTER_SECRET
+    relay = relays(routes=[smarthost_route(smarthost)]).start()
+    relay.submit("a@sender.test", "b@example.test")
+    wait_for(lambda: smarthost.messages, what="delivery")
+    assert smarthost.sessions[-1].tls == "TLSv1.2"
 
 
 def test_local_domains_go_to_a_maildir(relays, place):

@@ -13,6 +13,7 @@ import time
 import pytest
 
 from support.client import Client
+from support.pki import NO_EXTENDED_MASTER_SECRET
 from support.ports import free_port
 from support.waiting import wait_for
 
@@ -83,6 +84,26 @@ def test_ehlo_offers_exactly_what_is_there(relays):
     assert mx.ehlo() == KEYWORDS
     helo = Client(relay.port).command("HELO client.test")
     assert helo.code == 250 and len(helo.lines) == 1
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+@pytest.mark.parametrize("bound", [False, True])
+def test_channel_binding_is_offered_where_it_binds(listening, implicit, bound):
+    """RFC 9266 section 4.2: not on TLS 1.2 without the extended master secret."""
+    context = listening.tls_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    if not bound:
+        context.options |= NO_EXTENDED_MASTER_SECRET
+    if implicit:
+        client = Client(listening.port_tls, context=context)
+    else:
+        client = Client(listening.port)
+        client.ehlo()
+        client.starttls(context)
+    offered = client.ehlo()["AUTH"]
+    assert offered == (MECHANISMS if bound else MECHANISMS.split(" ", 1)[1])
+    if not bound:
+        assert client.code("AUTH SCRAM-SHA-256-PLUS") == 504
 
 
 def test_limits_of_the_config_are_told(relays):

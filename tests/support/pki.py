@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 
+# SSL_OP_NO_EXTENDED_MASTER_SECRET, which the ssl module does not name.
+NO_EXTENDED_MASTER_SECRET = 1
 
 class Authority:
     def __init__(self, directory):

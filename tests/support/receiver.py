@@ -53,12 +53,13 @@ class Closed(Exception):
 class Receiver:
     def __init__(self, host="127.0.0.1", port=None, keywords=KEYWORDS, script=None,
                  tls=False, authority=None, name="mx.test", lmtp=False, unix=None,
-                 auth=None, backlog=100):
+                 auth=None, mechanisms="PLAIN LOGIN", backlog=100):
         self.host, self.unix = host, unix
         self.port = None if unix else port or free_port(host)
         self.keywords = list(keywords)
         self.script = dict(script or {})
         self.lmtp, self.auth, self.backlog = lmtp, auth, backlog
+        self.mechanisms = mechanisms
         self.messages, self.sessions, self.errors = [], [], []
         self.lock = threading.Lock()
         self._uses = {}
@@ -202,7 +203,7 @@ class Conversation:
         keywords = [k for k in self.receiver.keywords
                     if k != "STARTTLS" or not self.session.tls]
         if self.receiver.auth:
-            keywords.append("AUTH PLAIN LOGIN")
+            keywords.append("AUTH " + self.receiver.mechanisms)
         self.answer("EHLO", argument, "250 " + "\n".join(["test receiver"] + keywords))
 
     on_lhlo = on_ehlo

@@ -317,7 +317,7 @@ test_channel_binding(void **state)
 }
 
 static enum progress
-shake_at_most(int version, struct pair *pair)
+shake_at_most(int version, uint64_t without, struct pair *pair)
 {
 	static const struct tls_connect_options options = {
 		.server_name = "mx.example.com", .verify = true
@@ -330,6 +330,7 @@ shake_at_most(int version, struct pair *pair)
 	assert_int_equal(
 	    SSL_CTX_set_max_proto_version(client->ssl_ctx, version), 1);
 	SSL_CTX_set_security_level(client->ssl_ctx, 0);
+	SSL_CTX_set_options(client->ssl_ctx, without);
 	*pair = new_pair();
 	assert_int_equal(stream_accept_tls(pair->server, server_context), 0);
 	assert_int_equal(stream_connect_tls(pair->client, client, &options), 0);
@@ -345,7 +346,8 @@ test_older_versions(void **state)
 	struct pair pair;
 	struct tls_facts facts;
 	unsigned char a[32], b[32];
-	assert_int_equal(shake_at_most(TLS1_2_VERSION, &pair), PROGRESS_DONE);
+	assert_int_equal(
+	    shake_at_most(TLS1_2_VERSION, 0, &pair), PROGRESS_DONE);
 	assert_true(stream_tls_facts(pair.client, &facts));
 	assert_string_equal(facts.version, "TLSv1.2");
 	assert_non_null(strstr(facts.cipher, "ECDHE-"));
@@ -356,7 +358,14 @@ test_older_versions(void **state)
 	assert_int_equal(write_text(pair.client, "NOOP"), PROGRESS_DONE);
 	assert_reads(pair.server, "NOOP");
 	pair_done(&pair);
-	assert_int_equal(shake_at_most(TLS1_1_VERSION, &pair), PROGRESS_FAILED);
+	assert_int_equal(shake_at_most(TLS1_2_VERSION,
+			     SSL_OP_NO_EXTENDED_MASTER_SECRET, &pair),
+	    PROGRESS_DONE);
+	assert_int_equal(stream_channel_binding(pair.client, a), ERR_TLS);
+	assert_int_equal(stream_channel_binding(pair.server, b), ERR_TLS);
+	pair_done(&pair);
+	assert_int_equal(
+	    shake_at_most(TLS1_1_VERSION, 0, &pair), PROGRESS_FAILED);
 	assert_string_equal(stream_error(pair.server), "unsupported protocol");
 	pair_done(&pair);
 }
