@@ -47,11 +47,21 @@
  * when there was nothing for a second.
  */
 
+#include "base/time.h"
 #include "config/config.h"
 #include "deliver/deliver.h"
 #include "directory/directory.h"
 #include "intake/intake.h"
 #include "receive/receive.h"
+
+/* What a reload can change. */
+struct api_facts {
+	char hostname[256];
+	int64_t certificate_end_us; /* wall; 0: there is none */
+};
+
+/* From so long before a certificate's end on it is warned of. */
+#define API_CERTIFICATE_WARNING_US (14 * US_PER_DAY)
 
 /* What handlers work on. Engine parts are NULL in a command of its own. */
 struct api {
@@ -65,9 +75,10 @@ struct api {
 	    void (*fn)(void *arg, struct dispatch *dispatch), void *arg);
 	/* Starts a reload and waits for its result. */
 	int (*reload)(void *owner, struct failure *ret_failure);
+	/* Those of now. */
+	void (*facts)(void *owner, struct api_facts *ret_facts);
 	void *owner;
 	int64_t started_us; /* wall */
-	const char *hostname;
 };
 
 #define API_BODY_MAX ((uint64_t)1024 * 1024)

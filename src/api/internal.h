@@ -144,6 +144,8 @@ struct totals {
 
 void totals_collect(const struct api *api, struct totals *ret_totals);
 const char *spool_space_name(enum spool_space space);
+/* A sentence for each thing that will need a hand soon. */
+json_t *warnings_json(const struct api_facts *facts);
 /* A sentence for each thing that keeps mail from being taken or sent. Asks no
  * reactor, so that it answers even when one is stuck. */
 json_t *problems_json(const struct api *api);

@@ -21,7 +21,7 @@ struct metric {
 static const struct metric metrics[] = {
 	{ "connections_total", true, AT(receive.connections), "Inbound connections." },
 	{ "sessions_open", false, AT(receive.sessions_open), "Inbound sessions now." },
-	{ "sessions_tls_total", true, AT(receive.sessions_tls), "Inbound sessions that used TLS." },
+	{ "sessions_tls", false, AT(receive.sessions_tls), "Inbound sessions under TLS now." },
 	{ "connections_refused_total", true, AT(receive.refused), "Connections refused at the door." },
 	{ "auth_successes_total", true, AT(receive.auth_successes), "Logins." },
 	{ "auth_failures_total", true, AT(receive.auth_failures), "Failed logins." },
@@ -90,9 +90,11 @@ metrics_show(struct call *call)
 	struct api_response *r = call->response;
 	const struct api *api = call->api;
 	struct buf *out = &r->body;
+	struct api_facts facts;
 	struct totals t;
 
 	totals_collect(api, &t);
+	api->facts(api->owner, &facts);
 	r->status = 200;
 	r->content_type = "text/plain; version=0.0.4; charset=utf-8";
 	put_head(out, "info", "gauge", "This program.");
@@ -106,6 +108,9 @@ metrics_show(struct call *call)
 	    out, "spool_sync_seconds_total", "counter", t.spool.sync_us_total);
 	put_seconds(
 	    out, "spool_sync_seconds_max", "gauge", t.spool.sync_us_max);
+	if (facts.certificate_end_us > 0)
+		put_seconds(out, "certificate_end_time_seconds", "gauge",
+		    (uint64_t)facts.certificate_end_us);
 	put_head(out, "spool_state", "gauge",
 	    "0 well, 1 little space, 2 no space, 3 failed.");
 	buf_printf(

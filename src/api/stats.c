@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/internal.h"
 #include "base/bug.h"
+#include "base/time.h"
+#include "os/clock.h"
 
 #include <sys/statvfs.h>
 
@@ -82,6 +84,38 @@ spool_space_name(enum spool_space space)
 }
 
 json_t *
+warnings_json(const struct api_facts *facts)
+{
+	json_t *list = json_array();
+	int64_t end_us = facts->certificate_end_us;
+	int64_t left_us = end_us - clock_wall_us();
+	char text[TIME_RFC3339_SIZE];
+
+	if (end_us != 0 && left_us > 0 && left_us < API_CERTIFICATE_WARNING_US)
+		json_array_append_new(list,
+		    json_sprintf("the certificate ends on %s: renew it and "
+				 "`posthouse reload`",
+			time_format_rfc3339(end_us, text)));
+	return list;
+}
+
+static void
+add_certificate_problem(json_t *list, const struct api *api)
+{
+	struct api_facts facts;
+	char text[TIME_RFC3339_SIZE];
+
+	api->facts(api->owner, &facts);
+	if (facts.certificate_end_us == 0 ||
+	    facts.certificate_end_us > clock_wall_us())
+		return;
+	json_array_append_new(list,
+	    json_sprintf("the certificate ended on %s, so clients refuse TLS: "
+			 "renew it and `posthouse reload`",
+		time_format_rfc3339(facts.certificate_end_us, text)));
+}
+
+json_t *
 problems_json(const struct api *api)
 {
 	json_t *list = json_array();
@@ -116,5 +150,6 @@ problems_json(const struct api *api)
 				 "aside: check the disk and see `posthouse "
 				 "queue verify`",
 			(unsigned long long)stats.quarantined));
+	add_certificate_problem(list, api);
 	return list;
 }

@@ -81,17 +81,22 @@ status_show(struct call *call)
 	const struct api *api = call->api;
 	int64_t uptime_us = clock_wall_us() - api->started_us;
 	json_t *root = json_object(), *problems = problems_json(api);
+	struct api_facts facts;
 	struct totals t;
 
 	totals_collect(api, &t);
+	api->facts(api->owner, &facts);
 	json_object_set_new(root, "status",
 	    json_string(json_array_size(problems) == 0 ? "ok" : "failing"));
 	json_object_set_new(root, "problems", problems);
+	json_object_set_new(root, "warnings", warnings_json(&facts));
 	json_object_set_new(root, "version", json_string(POSTHOUSE_VERSION));
 	json_object_set_new(
-	    root, "hostname", json_text(span_of(api->hostname)));
+	    root, "hostname", json_text(span_of(facts.hostname)));
 	json_object_set_new(
 	    root, "data_dir", json_text(span_of(api->data_dir)));
+	json_object_set_new(
+	    root, "certificate_ends", json_time(facts.certificate_end_us));
 	json_object_set_new(root, "started", json_time(api->started_us));
 	json_object_set_new(root, "uptime_seconds",
 	    json_integer(uptime_us > 0 ? uptime_us / US_PER_S : 0));

@@ -109,7 +109,6 @@ open_here(struct client *c, struct failure *f)
 	c->api = (struct api){
 		.directory = c->directory,
 		.data_dir = dir,
-		.hostname = c->config->hostname,
 	};
 	return 0;
 }

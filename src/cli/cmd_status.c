@@ -31,7 +31,7 @@ status_print(const json_t *root)
 	const json_t *queue = json_object_get(root, "queue");
 	const json_t *spool = json_object_get(root, "spool");
 	char age[WHEN_SIZE], free_text[WHEN_SIZE], size[WHEN_SIZE];
-	const json_t *problem;
+	const json_t *line;
 	size_t i;
 
 	print_fact("posthouse", "%s on %s: %s, up %s", text_at(root, "version"),
@@ -48,8 +48,10 @@ status_print(const json_t *root)
 	    text_at(spool, "state"), number_at(spool, "segments"),
 	    format_bytes(number_at(spool, "disk_free"), free_text),
 	    format_bytes(number_at(spool, "disk_size"), size));
-	json_array_foreach(json_object_get(root, "problems"), i, problem)
-	    print_fact("problem", "%s", json_string_value(problem));
+	json_array_foreach(json_object_get(root, "problems"), i, line)
+	    print_fact("problem", "%s", json_string_value(line));
+	json_array_foreach(json_object_get(root, "warnings"), i, line)
+	    print_fact("warning", "%s", json_string_value(line));
 	return strcmp(text_at(root, "status"), "ok") == 0;
 }
 

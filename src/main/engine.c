@@ -271,16 +271,17 @@ start_services(struct engine *e, struct failure *f)
 	TRY(exporter_start(e->spool, events, &e->exporter, f));
 	e->api = (struct api){
 		.directory = e->directory,
-		.data_dir = e->config->data_dir,
+		.data_dir = e->data_dir,
 		.spool = e->spool,
 		.intake = e->intake,
 		.receive = e->receive,
 		.each_dispatch = reactor_each_dispatch,
 		.reload = engine_reload_from,
+		.facts = engine_facts,
 		.owner = e,
 		.started_us = clock_wall_us(),
-		.hostname = e->config->hostname,
 	};
+	engine_take_facts(e);
 	e->servers = mem_zalloc((listeners + 2) * sizeof(struct api_server *));
 	int control = e->control_fd, submit = e->submit_fd;
 	e->control_fd = e->submit_fd = -1;
@@ -372,6 +373,16 @@ all_reactors_turn(const struct engine *e)
 }
 
 static void
+on_watchdog(struct loop_timer *timer)
+{
+	struct engine *e = LIST_ENTRY(timer, struct engine, watchdog);
+
+	if (all_reactors_turn(e))
+		notify_watchdog();
+	loop_timer_set(e->loop, timer, loop_now_us(e->loop) + e->watchdog_us);
+}
+
+static void
 on_second(struct loop_timer *timer)
 {
 	struct engine *e = LIST_ENTRY(timer, struct engine, second);
@@ -380,9 +391,7 @@ on_second(struct loop_timer *timer)
 	if (result < 0)
 		LOG(LOG_ERROR, "main", "the directory cannot be read",
 		    LOG_C("error", error_text(result)));
-	engine_watch_spool(e);
-	if (all_reactors_turn(e))
-		notify_watchdog();
+	engine_watch(e);
 	loop_timer_set(e->loop, timer, loop_now_us(e->loop) + US_PER_S);
 }
 
@@ -417,6 +426,10 @@ serve(struct engine *e)
 	notify_ready();
 	e->second.on_time = on_second;
 	loop_timer_set(e->loop, &e->second, clock_monotonic_us());
+	e->watchdog.on_time = on_watchdog;
+	e->watchdog_us = notify_watchdog_interval_us();
+	if (e->watchdog_us > 0)
+		loop_timer_set(e->loop, &e->watchdog, clock_monotonic_us());
 	if (e->options->on_ready != NULL)
 		e->options->on_ready(e->options->arg, e);
 	return loop_run(e->loop);
@@ -454,6 +467,7 @@ engine_close(struct engine *e)
 	}
 	loop_free(&e->loop);
 	config_unref(&e->config);
+	mem_free(e->data_dir);
 	mem_free(e->servers);
 	mem_free(e->reactors);
 }
@@ -511,6 +525,8 @@ engine_run(struct config *config, const struct engine_options *options,
 		.control_fd = -1,
 		.submit_fd = -1,
 		.signals.fd = -1,
+		.data_dir = mem_strdup(config->data_dir),
+		.facts_lock = PTHREAD_MUTEX_INITIALIZER,
 		.reload_lock = PTHREAD_MUTEX_INITIALIZER };
 	long cores = sysconf(_SC_NPROCESSORS_ONLN);
 	int result;

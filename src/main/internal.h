@@ -29,6 +29,12 @@ struct reactor {
 	bool drained; /* counted off; turns on for those who ask it */
 };
 
+enum certificate_state {
+	CERTIFICATE_FINE, /* or there is none */
+	CERTIFICATE_ENDS_SOON,
+	CERTIFICATE_ENDED,
+};
+
 struct engine {
 	struct config *config;
 	const struct engine_options *options;
@@ -46,15 +52,22 @@ struct engine {
 	uint32_t dispatch_share; /* of their dispatchers get mail */
 	int *listen_fds; /* reactor_count × listener_count, -1 once taken */
 	int control_fd, submit_fd;
+	char *data_dir; /* the config's, which a reload replaces */
+	pthread_mutex_t facts_lock;
+	struct api_facts facts;
 
 	/* The chief's own. */
 	struct loop *loop;
 	struct loop_watch signals;
-	struct loop_timer second; /* directory, watchdog */
+	struct loop_timer second; /* directory, what is told */
+	struct loop_timer watchdog;
+	int64_t watchdog_us; /* between two signs of life; 0: none wanted */
 	atomic_uint reactors_left; /* that may still have open work */
 	bool stopping;
 	enum spool_space told_space; /* in the log */
 	uint64_t told_quarantined;
+	enum certificate_state told_certificate;
+	char told_status[128]; /* to the service manager */
 	pthread_mutex_t reload_lock;
 	bool reload_ended;
 };
@@ -79,8 +92,13 @@ void reactor_post_delivery(struct engine *e, const struct dispatch_delivery *d);
 void reactor_each_dispatch(
     void *engine, void (*fn)(void *arg, struct dispatch *dispatch), void *arg);
 
-/* watch.c: logs what changed with the spool. Chief only. */
-void engine_watch_spool(struct engine *e);
+/* watch.c: tells the log and the service manager what has changed. Chief
+ * only. */
+void engine_watch(struct engine *e);
+/* The config or the certificate is another. */
+void engine_take_facts(struct engine *e);
+/* For the API: any thread. */
+void engine_facts(void *engine, struct api_facts *ret_facts);
 
 /* reload.c: reads the config again and gives it to everyone. Chief only. */
 MUST_CHECK int engine_reload(struct engine *e, struct failure *ret_failure);

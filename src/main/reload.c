@@ -217,6 +217,7 @@ engine_reload(struct engine *e, struct failure *f)
 	e->tls = tls;
 	log_set((enum log_level)config->log.level,
 	    (enum log_format)config->log.format);
+	engine_take_facts(e);
 	hand_out(e);
 	LOG(LOG_INFO, "main", "reloaded",
 	    LOG_C("config", e->options->config_path));

@@ -1,10 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The spool keeps no log of its own: what an administrator must hear of it is
- * said here, once for each change. */
+/* What an administrator must hear of the spool, which keeps no log of its own,
+ * and of the certificate is said here, once for each change; and the service
+ * manager is told how we are. */
 
+#include "base/bug.h"
+#include "base/time.h"
 #include "log/log.h"
 #include "main/internal.h"
+#include "os/clock.h"
+#include "os/notify.h"
+
+#include <stdio.h>
+#include <string.h>
 
 static void
 tell_space(enum spool_space space, int failed)
@@ -31,8 +39,8 @@ tell_space(enum spool_space space, int failed)
 	}
 }
 
-void
-engine_watch_spool(struct engine *e)
+static void
+watch_spool(struct engine *e)
 {
 	enum spool_space space = spool_space(e->spool);
 	struct spool_stats stats;
@@ -47,4 +55,97 @@ engine_watch_spool(struct engine *e)
 		    "disk or the memory may be bad",
 		    LOG_N("records", stats.quarantined - e->told_quarantined));
 	e->told_quarantined = stats.quarantined;
+}
+
+/* ---- the certificate --------------------------------------------------- */
+
+void
+engine_take_facts(struct engine *e)
+{
+	struct api_facts facts = {
+		.certificate_end_us =
+		    e->tls != NULL ? tls_context_certificate_end_us(e->tls) : 0,
+	};
+
+	BUG_UNLESS(span_to_cstring(span_of(e->config->hostname), facts.hostname,
+	    sizeof(facts.hostname)));
+	pthread_mutex_lock(&e->facts_lock);
+	e->facts = facts;
+	pthread_mutex_unlock(&e->facts_lock);
+	e->told_certificate = CERTIFICATE_FINE;
+}
+
+void
+engine_facts(void *engine, struct api_facts *ret_facts)
+{
+	struct engine *e = engine;
+
+	pthread_mutex_lock(&e->facts_lock);
+	*ret_facts = e->facts;
+	pthread_mutex_unlock(&e->facts_lock);
+}
+
+static enum certificate_state
+certificate_state(int64_t end_us)
+{
+	int64_t left_us = end_us - clock_wall_us();
+
+	if (end_us == 0 || left_us >= API_CERTIFICATE_WARNING_US)
+		return CERTIFICATE_FINE;
+	return left_us > 0 ? CERTIFICATE_ENDS_SOON : CERTIFICATE_ENDED;
+}
+
+static void
+watch_certificate(struct engine *e)
+{
+	int64_t end_us = e->facts.certificate_end_us;
+	enum certificate_state state = certificate_state(end_us);
+	char text[TIME_RFC3339_SIZE];
+
+	if (state == e->told_certificate)
+		return;
+	e->told_certificate = state;
+	if (state == CERTIFICATE_FINE)
+		return;
+	(void)time_format_rfc3339(end_us, text);
+	if (state == CERTIFICATE_ENDED)
+		LOG(LOG_ERROR, "main",
+		    "the certificate has ended, so clients refuse TLS: renew "
+		    "it and reload",
+		    LOG_C("file", e->config->tls.certificate),
+		    LOG_C("ended", text));
+	else
+		LOG(LOG_WARNING, "main",
+		    "the certificate ends soon: renew it and reload",
+		    LOG_C("file", e->config->tls.certificate),
+		    LOG_C("ends", text));
+}
+
+/* ---- the service manager ----------------------------------------------- */
+
+static void
+tell_status(struct engine *e)
+{
+	struct receive_stats receive;
+	struct spool_stats spool;
+	char text[sizeof(e->told_status)];
+
+	receive_stats(e->receive, &receive);
+	spool_stats(e->spool, &spool);
+	snprintf(text, sizeof(text), "%s%llu sessions, %llu messages queued",
+	    e->stopping ? "Stopping: " : "",
+	    (unsigned long long)receive.sessions_open,
+	    (unsigned long long)spool.messages);
+	if (strcmp(text, e->told_status) == 0)
+		return;
+	memcpy(e->told_status, text, sizeof(text));
+	notify_status("%s", text);
+}
+
+void
+engine_watch(struct engine *e)
+{
+	watch_spool(e);
+	watch_certificate(e);
+	tell_status(e);
 }

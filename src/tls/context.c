@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/bug.h"
 #include "base/mem.h"
+#include "base/time.h"
 #include "os/file.h"
 #include "tls/internal.h"
 
@@ -8,6 +9,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <string.h>
+#include <time.h>
 
 enum {
 	PEM_MAX = 1024 * 1024,
@@ -169,6 +171,23 @@ set_up_server(
 	return load_pem(ctx, key, load_key, f);
 }
 
+static int64_t
+certificate_end_us(SSL_CTX *ctx)
+{
+	const X509 *leaf = SSL_CTX_get0_certificate(ctx);
+	struct tm tm;
+
+	if (!leaf || ASN1_TIME_to_tm(X509_get0_notAfter(leaf), &tm) != 1)
+		return 0;
+	return (int64_t)timegm(&tm) * US_PER_S;
+}
+
+int64_t
+tls_context_certificate_end_us(const struct tls_context *context)
+{
+	return context->end_us;
+}
+
 int
 tls_context_new_server_pem(struct span certificate, struct span key,
     struct tls_context **ret_context, struct failure *ret_failure)
@@ -183,6 +202,7 @@ tls_context_new_server_pem(struct span certificate, struct span key,
 		return result;
 	}
 	*ret_context = wrap(ctx, true);
+	(*ret_context)->end_us = certificate_end_us(ctx);
 	return 0;
 }
 

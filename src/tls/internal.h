@@ -10,6 +10,7 @@ struct tls_context {
 	SSL_CTX *ssl_ctx;
 	atomic_int references;
 	bool is_server;
+	int64_t end_us; /* of our certificate, wall */
 };
 
 /* The oldest reason in this thread's error queue, which is emptied. */

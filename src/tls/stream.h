@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/uio.h>
 
 struct stream;
@@ -50,6 +51,8 @@ void tls_context_unref(struct tls_context **context);
 MUST_CHECK int tls_context_new_server(const char *certificate_path,
     const char *key_path, struct tls_context **ret_context,
     struct failure *ret_failure);
+/* When a server's certificate ends, wall time; 0: not known. */
+int64_t tls_context_certificate_end_us(const struct tls_context *context);
 /* From PEM in memory: the key is read before privileges drop. */
 MUST_CHECK int tls_context_new_server_pem(struct span certificate,
     struct span key, struct tls_context **ret_context,

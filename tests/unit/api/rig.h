@@ -49,7 +49,6 @@ rig_open(struct rig *rig)
 	assert_int_equal(
 	    directory_open(path, &rig->api.directory, &failure), 0);
 	rig->api.data_dir = rig->dir;
-	rig->api.hostname = "relay.example.com";
 	rig->api.owner = rig;
 }
 

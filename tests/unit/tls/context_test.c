@@ -15,6 +15,8 @@
 /* clang-format on */
 
 #include "base/mem.h"
+#include "base/time.h"
+#include "os/clock.h"
 #include "os/file.h"
 
 static void
@@ -99,6 +101,10 @@ test_files(void **state)
 	assert_int_equal(file_replace(key_path, buf_span(&key), 0600), 0);
 	assert_int_equal(
 	    tls_context_new_server(cert_path, key_path, &context, &f), 0);
+	int64_t left_us =
+	    tls_context_certificate_end_us(context) - clock_wall_us();
+	assert_true(left_us > 3649 * US_PER_DAY);
+	assert_true(left_us <= 3650 * US_PER_DAY);
 	tls_context_unref(&context);
 
 	assert_int_equal(
