@@ -30,6 +30,9 @@ struct dispatch_options {
 	/* Number so and so (from 0) of so many dispatchers that get mail:
 	 * connection limits are divided between them. */
 	uint32_t share, number;
+	/* Of connections, beside the config's limit: the process has other uses
+	 * for its descriptors. */
+	uint32_t connections_cap;
 };
 
 MUST_CHECK int dispatch_new(const struct dispatch_options *options,

@@ -83,8 +83,10 @@ dispatch_part(uint32_t limit, uint32_t share, uint32_t number)
 uint32_t
 dispatch_connections_max(const struct dispatch *d)
 {
-	return dispatch_part(
-	    d->config->delivery.connections, d->share, d->number);
+	uint32_t all = d->config->delivery.connections;
+	if (all > d->connections_cap)
+		all = d->connections_cap;
+	return dispatch_part(all, d->share, d->number);
 }
 
 static struct schedule_policy
@@ -377,6 +379,7 @@ dispatch_new(const struct dispatch_options *options,
 	d->directory = options->directory;
 	d->intake = options->intake;
 	d->share = options->share;
+	d->connections_cap = options->connections_cap;
 	d->number = options->number;
 	d->timer.on_time = pump;
 	d->backlog_timer.on_time = backlog_run;

@@ -437,7 +437,7 @@ struct dispatch {
 	struct spool *spool;
 	struct directory *directory;
 	struct intake *intake;
-	uint32_t share, number; /* as in the options */
+	uint32_t share, number, connections_cap; /* as in the options */
 	struct schedule *schedule;
 	struct resolver *resolver;
 

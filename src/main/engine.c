@@ -231,6 +231,7 @@ open_stores(struct engine *e, struct failure *f)
 	};
 	e->intake = intake_new(&intake);
 	e->receive = receive_shared_new();
+	receive_shared_cap(e->receive, e->sessions_max);
 	return 0;
 }
 
@@ -472,18 +473,25 @@ engine_close(struct engine *e)
 	mem_free(e->reactors);
 }
 
-/* Every session has a descriptor, and so has every delivery. */
+/* Half of the descriptors is for sessions, a quarter for deliveries, the rest
+ * for the spool, the resolver and the commands. */
 static void
-check_file_limit(const struct config *config)
+divide_descriptors(struct engine *e)
 {
 	long limit = privilege_raise_file_limit();
+	uint32_t wanted = e->config->limits.connections;
 
-	if (limit >= 0 && (uint64_t)limit / 2 < config->limits.connections)
+	if (limit < 0 || limit > UINT32_MAX)
+		limit = UINT32_MAX;
+	e->sessions_max = (uint64_t)limit / 2;
+	e->deliveries_max = (uint32_t)(limit / 4);
+	if (e->sessions_max < wanted)
 		LOG(LOG_WARNING, "main",
-		    "few files may be open (LimitNOFILE, ulimit -n): sessions "
-		    "can take all, and deliveries have to wait",
+		    "few files may be open (LimitNOFILE, ulimit -n): there "
+		    "will be fewer sessions than limits.connections allows",
 		    LOG_N("files", limit),
-		    LOG_N("connections", config->limits.connections));
+		    LOG_N("sessions", (int64_t)e->sessions_max),
+		    LOG_N("connections", wanted));
 }
 
 static int
@@ -499,7 +507,7 @@ start(struct engine *e, struct failure *f)
 	/* Each place says the mode it wants; a root of umask 077 would make
 	 * directories that the service's user cannot reach. */
 	(void)umask(022);
-	check_file_limit(e->config);
+	divide_descriptors(e);
 	TRY(engine_load_tls(e->config, &e->tls, f));
 	TRY(prepare_directories(e, f));
 	TRY(engine_bind(e, f));

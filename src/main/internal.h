@@ -43,6 +43,8 @@ struct engine {
 	struct spool *spool;
 	struct intake *intake;
 	struct receive_shared *receive;
+	uint64_t sessions_max; /* in */
+	uint32_t deliveries_max; /* connections out */
 	struct exporter *exporter;
 	struct api api;
 	struct api_server **servers; /* control socket first */

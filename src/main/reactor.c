@@ -65,6 +65,7 @@ reactor_init(struct engine *e, uint32_t number, struct failure *f)
 		.intake = e->intake,
 		.share = e->dispatch_share,
 		.number = number,
+		.connections_cap = e->deliveries_max,
 	};
 	TRY(dispatch_new(&dispatch, &r->dispatch, f));
 	const struct receiver_options receiver = {

@@ -15,11 +15,18 @@
 #include <string.h>
 #include <sys/socket.h>
 
+/* What is told to each of many for the same reason. */
+static const struct reply full_reply =
+    REPLY(421, 4, 3, 2, "too many connections: try again later");
+
 static void
 refused(const struct session *s, struct span reason)
 {
+	bool is_crowd = reason.ptr == full_reply.text.ptr;
+
 	atomic_fetch_add(&shared_counters(s->receiver->shared)->refused, 1);
-	LOG(LOG_INFO, "receive", "connection refused",
+	/* The receiver has said it for all of them. */
+	LOG(is_crowd ? LOG_DEBUG : LOG_INFO, "receive", "connection refused",
 	    LOG_C("client", s->peer_text), LOG_S("reason", reason));
 }
 
@@ -141,8 +148,6 @@ begin(struct session *s, const struct reply *refusal)
 static const struct reply *
 refusal_of(enum admission admission)
 {
-	static const struct reply full =
-	    REPLY(421, 4, 3, 2, "too many connections: try again later");
 	static const struct reply client_full = REPLY(421, 4, 7, 0,
 	    "too many connections from your network: close some first");
 
@@ -150,7 +155,7 @@ refusal_of(enum admission admission)
 	case ADMIT_OK:
 		return NULL;
 	case ADMIT_FULL:
-		return &full;
+		return &full_reply;
 	case ADMIT_CLIENT_FULL:
 		return &client_full;
 	}

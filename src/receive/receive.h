@@ -20,6 +20,9 @@
 /* What all reactors' receivers share; thread-safe. */
 struct receive_shared;
 struct receive_shared *receive_shared_new(void);
+/* No more sessions than these, whatever the config says: the process has other
+ * uses for its descriptors. Call before there are receivers. */
+void receive_shared_cap(struct receive_shared *shared, uint64_t sessions);
 void receive_shared_free(struct receive_shared **shared);
 
 struct receiver;
@@ -37,7 +40,8 @@ struct receiver_options {
 
 MUST_CHECK int receiver_new(
     const struct receiver_options *options, struct receiver **ret_receiver);
-/* Sessions must be over (receiver_count is 0) or are cut. */
+/* Sessions must be over (receiver_count is 0) or are cut, after a 421 where
+ * they can be told. */
 void receiver_free(struct receiver **receiver);
 /* New sessions use these; open ones keep theirs. Listeners stay as they are. */
 void receiver_reload(

@@ -17,13 +17,33 @@
 /* The trouble of accepting is told at most so often. */
 #define ACCEPT_QUIET_US (10 * US_PER_S)
 
+/* True at most so often. */
+static bool
+may_tell(struct listener *l)
+{
+	int64_t now_us = loop_now_us(l->receiver->loop);
+
+	if (now_us < l->quiet_until_us)
+		return false;
+	l->quiet_until_us = now_us + ACCEPT_QUIET_US;
+	return true;
+}
+
 static void
 take_connection(struct listener *l, int fd, const struct netaddr *peer)
 {
 	struct receiver *r = l->receiver;
+	enum admission admission = shared_admit(r->shared, peer, r->config);
 
 	atomic_fetch_add(&shared_counters(r->shared)->connections, 1);
-	session_start(r, l, fd, peer, shared_admit(r->shared, peer, r->config));
+	if (admission == ADMIT_FULL && may_tell(l))
+		LOG(LOG_WARNING, "receive",
+		    "all sessions that there may be are open: others are "
+		    "refused (limits.connections, LimitNOFILE)",
+		    LOG_N("sessions",
+			(int64_t)atomic_load(
+			    &shared_counters(r->shared)->sessions_open)));
+	session_start(r, l, fd, peer, admission);
 }
 
 /* Out of descriptors or memory: those who wait stay in the backlog. */
@@ -31,13 +51,11 @@ static void
 pause_listener(struct listener *l, int error)
 {
 	struct loop *loop = l->receiver->loop;
-	int64_t now_us = loop_now_us(loop);
 
 	loop_watch_events(&l->watch, 0);
-	loop_timer_set(loop, &l->pause, now_us + ACCEPT_PAUSE_US);
-	if (now_us < l->quiet_until_us)
+	loop_timer_set(loop, &l->pause, loop_now_us(loop) + ACCEPT_PAUSE_US);
+	if (!may_tell(l))
 		return;
-	l->quiet_until_us = now_us + ACCEPT_QUIET_US;
 	LOG(LOG_ERROR, "receive",
 	    "cannot accept connections: raise the limit of open files "
 	    "(LimitNOFILE)",

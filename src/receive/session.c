@@ -37,6 +37,9 @@
 /* Reads in one turn: others want theirs, too. */
 #define READS_PER_TURN 4
 
+static const struct reply stopping_reply =
+    REPLY(421, 4, 3, 2, "the service is stopping: try again in a minute");
+
 /* ---- the end ----------------------------------------------------- */
 
 static void
@@ -83,9 +86,34 @@ session_end(struct session *s)
 	loop_defer(s->receiver->loop, &s->free_item);
 }
 
+/* The service ends. A client amid a command or a message may not be listening,
+ * but one that waits for more time than there is should know why. What it has
+ * sent is read off: closing a socket with unread input resets it, and the word
+ * would be lost. */
+static void
+say_farewell(struct session *s)
+{
+	struct receiver *r = s->receiver;
+	size_t written, left = LINGER_BYTES_MAX / SCRATCH_SIZE;
+	struct span out;
+
+	if (s->phase != SESSION_DIALOGUE)
+		return;
+	smtp_server_terminate(s->smtp, &stopping_reply);
+	out = smtp_server_output(s->smtp);
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)out.ptr,
+		.iov_len = out.len };
+	if (out.len > 0)
+		(void)stream_write(s->stream, &iov, 1, &written);
+	while (left-- > 0 && recv(stream_fd(s->stream), r->scratch,
+				 SCRATCH_SIZE, MSG_DONTWAIT) > 0)
+		continue;
+}
+
 void
 session_cut(struct session *s)
 {
+	say_farewell(s);
 	leave(s);
 	free_session(&s->free_item);
 }
@@ -407,12 +435,9 @@ keep(struct session *s, struct span rest)
 static void
 stop_if_draining(struct session *s)
 {
-	const struct reply reply = REPLY(
-	    421, 4, 3, 2, "the service is stopping: try again in a minute");
-
 	if (s->draining && s->phase == SESSION_DIALOGUE &&
 	    !smtp_server_in_transaction(s->smtp))
-		smtp_server_terminate(s->smtp, &reply);
+		smtp_server_terminate(s->smtp, &stopping_reply);
 }
 
 bool

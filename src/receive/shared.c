@@ -23,6 +23,7 @@ struct receive_shared {
 	pthread_mutex_t lock; /* guards what follows */
 	struct map *clients;
 	uint64_t connections;
+	uint64_t cap; /* of connections, beside the config's */
 };
 
 struct receive_shared *
@@ -32,7 +33,14 @@ receive_shared_new(void)
 
 	pthread_mutex_init(&shared->lock, NULL);
 	shared->clients = map_new();
+	shared->cap = UINT64_MAX;
 	return shared;
+}
+
+void
+receive_shared_cap(struct receive_shared *shared, uint64_t sessions)
+{
+	shared->cap = sessions;
 }
 
 void
@@ -110,7 +118,8 @@ shared_admit(struct receive_shared *shared, const struct netaddr *addr,
 
 	pthread_mutex_lock(&shared->lock);
 	struct client *c = find_client(shared, addr, true);
-	if (shared->connections >= config->limits.connections)
+	if (shared->connections >= config->limits.connections ||
+	    shared->connections >= shared->cap)
 		result = ADMIT_FULL;
 	else if (c->connections >= config->limits.connections_per_client)
 		result = ADMIT_CLIENT_FULL;

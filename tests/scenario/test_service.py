@@ -244,6 +244,8 @@ def test_stop_waits_no_longer_than_it_may(relays):
     started = time.monotonic()
     assert relay.stop() == 0
     assert 0.8 < time.monotonic() - started < 4
+    farewell = client.reply()
+    assert farewell.code == 421 and farewell.text.startswith("4.3.2")
     relay.start()
     assert not relay.events(type="accepted")
 
@@ -509,27 +511,25 @@ def test_handshakes_that_never_end_hold_nobody_up(relays):
         s.close()
 
 
-def test_out_of_descriptors(relays):
-    """EMFILE turns new clients away for a while, nothing else."""
+def test_sessions_leave_descriptors_to_others(relays):
+    """Half of them at most: the rest are told to come later, deliveries go on,
+    and the log says it once."""
     relay = relays(trusted_networks=TRUSTED, routes=DISCARD,
                    limits={"connections_per_client": 2000})
-    relay.start(wrapper=["prlimit", "--nofile=90:90"])
-    sockets = []
-    for _ in range(150):
-        s = socket.socket()
-        s.settimeout(1)
-        try:
-            s.connect(("127.0.0.1", relay.port))
-        except OSError:
-            break
-        sockets.append(s)
-    time.sleep(0.5)
-    assert relay.process.poll() is None
-    for s in sockets:
-        s.close()
-    client = wait_for(lambda: greeted(relay), 10, "a greeting")
-    client.envelope()
-    assert client.message().code == 250
+    relay.start(wrapper=["prlimit", "--nofile=120:120"])
+    await_log(relay, "fewer sessions than limits.connections allows")
+    clients = [Client(relay.port, greeting=False) for _ in range(100)]
+    codes = [client.reply().code for client in clients]
+    assert codes.count(220) == 60 and codes.count(421) == 40
+    good = clients[codes.index(220)]
+    good.ehlo()
+    good.envelope()
+    assert good.message().code == 250
+    relay.wait_event(type="delivered")
+    assert 1 <= relay.log_text().count("all sessions that there may be are open") <= 4
+    for client in clients:
+        client.close()
+    wait_for(lambda: greeted(relay), 10, "a greeting")
 
 
 def test_submitters_at_once(service):

@@ -270,6 +270,7 @@ stage_open(struct stage *s, const char *routes, const char *more)
 		.directory = s->directory,
 		.intake = s->intake,
 		.share = 1,
+		.connections_cap = UINT32_MAX,
 	};
 	stage_check(dispatch_new(&options, &s->dispatch, &failure), &failure);
 }

@@ -77,6 +77,22 @@ test_limits(void **state)
 	}
 }
 
+/* What the process can bear counts beside the config. */
+static void
+test_cap(void **state)
+{
+	struct netaddr a = addr("192.0.2.1"), b = addr("192.0.2.2");
+
+	(void)state;
+	receive_shared_cap(shared, 1);
+	assert_int_equal(ADMIT_OK, shared_admit(shared, &a, config));
+	assert_int_equal(ADMIT_FULL, shared_admit(shared, &b, config));
+	shared_leave(shared, &a);
+	shared_leave(shared, &b);
+	assert_int_equal(ADMIT_OK, shared_admit(shared, &b, config));
+	shared_leave(shared, &b);
+}
+
 static void
 test_lockout(void **state)
 {
@@ -169,6 +185,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cap, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lockout, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flood, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
