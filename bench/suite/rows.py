@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All rows, in the order of the report."""
+import dataclasses
+import typing
+
+from . import rows_rates
+
+
+@dataclasses.dataclass
+class Row:
+    name: str
+    title: str
+    run: typing.Callable
+
+
+ROWS = [
+    Row("main", "4 KB messages, 1 recipient, 32 connections, pipelined",
+        rows_rates.row_main),
+    Row("lone", "4 KB messages, one lone connection, not pipelined",
+        rows_rates.row_lone),
+    Row("large", "100 KB messages, 32 connections, pipelined",
+        rows_rates.row_large),
+    Row("tls", "STARTTLS from the generator to the relay and on to the sink",
+        rows_rates.row_tls),
+    Row("syncs", "64 submitters of 4 KB messages", rows_rates.row_syncs),
+]
