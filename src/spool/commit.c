@@ -2,7 +2,8 @@
 
 /*
  * The committer: take all that is waiting, write it as one batch, sync once,
- * tell everybody. The next batch forms during the sync.
+ * tell everybody. The next batch forms during the sync, and a moment longer
+ * where there is company.
  *
  * A batch that fails is void: the segment ends before it, its pages are never
  * synced again, those who wait are told. Transactions without a waiter are
@@ -18,10 +19,12 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #define FAILURES_MAX 2
 #define NO_ROOM_PAUSE_US (100 * US_PER_MS)
 #define NO_ROOM_BYTES_MAX (64u << 20) /* outcomes kept while there is no room */
+#define COMPANY_PAUSE_US 300
 #define FRAME (FORMAT_HEADER + 48u) /* BATCH record with its fill */
 
 /* ---- the queue --------------------------------------------------------- */
@@ -178,6 +181,23 @@ wait_for_work(struct spool *spool)
 	queue->is_over = queue->is_closing && !spool->pending;
 	(void)pthread_mutex_unlock(&queue->lock);
 	return spool->pending != NULL;
+}
+
+/* Where several waited for the last batch, more will come for this one: to let
+ * them ride in it costs them a moment, and saves a sync with all its waking. A
+ * lone client never waits for company. */
+static void
+await_company(struct spool *spool)
+{
+	const struct timespec pause = { .tv_nsec = COMPANY_PAUSE_US * 1000 };
+
+	if (spool->urgent > 0 && spool->company > 1) {
+		(void)nanosleep(&pause, NULL);
+		(void)pthread_mutex_lock(&spool->queue.lock);
+		take_queue(spool);
+		(void)pthread_mutex_unlock(&spool->queue.lock);
+	}
+	spool->company = spool->urgent;
 }
 
 /* ---- what a commit means ----------------------------------------------- */
@@ -539,6 +559,7 @@ commit_thread(void *arg)
 	while (wait_for_work(spool)) {
 		int failed = atomic_load(&spool->failed);
 
+		await_company(spool);
 		if (failed == 0)
 			commit_once(spool);
 		/* A spool that closes does not wait for room. */

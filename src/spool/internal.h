@@ -385,6 +385,7 @@ struct spool {
 	/* The committer's alone. */
 	struct spool_txn *pending, **pending_last; /* taken off the queue */
 	size_t urgent; /* of these: somebody waits */
+	size_t company; /* so many waited for the last batch */
 	uint64_t lazy_bytes; /* … and nobody */
 	int64_t no_room_until_us; /* monotonic; when to try again */
 	struct segment *active; /* NULL: the next batch makes one */
