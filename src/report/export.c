@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "report/export.h"
 
+#include "base/buf.h"
 #include "base/bug.h"
 #include "base/mem.h"
 #include "base/time.h"
@@ -26,6 +27,8 @@
 #define SYNC_INTERVAL_US US_PER_S
 #define FILE_BYTES_MAX (UINT64_C(1) << 30)
 #define RETRY_PAUSE_US (5 * US_PER_S)
+/* Between two rounds, so that one brings the lines of many commits. */
+#define GATHER_US (20 * US_PER_MS)
 
 struct exporter {
 	struct spool *spool;
@@ -36,6 +39,7 @@ struct exporter {
 	int fd;
 	char file[EVENTS_FILE_SIZE];
 	uint64_t length;
+	struct buf lines; /* of one reading, about to be written */
 	uint64_t lsn; /* exported up to here, maybe not synced */
 	bool dirty;
 	int64_t synced_us; /* monotonic */
@@ -135,10 +139,21 @@ choose_file(struct exporter *x, int64_t wall_us)
 }
 
 static int
-write_lines(void *arg, struct span lines)
+gather_lines(void *arg, struct span lines)
 {
 	struct exporter *x = arg;
 
+	buf_append(&x->lines, lines);
+	return 0;
+}
+
+static int
+write_lines(struct exporter *x)
+{
+	struct span lines = buf_span(&x->lines);
+
+	if (lines.len == 0)
+		return 0;
 	TRY(choose_file(x, clock_wall_us()));
 	int result = file_write_all(x->fd, lines);
 	if (result < 0) {
@@ -149,8 +164,26 @@ write_lines(void *arg, struct span lines)
 		return result;
 	}
 	x->length += lines.len;
-	x->dirty = true;
 	return 0;
+}
+
+/* Negative: the position is where it was, unless some lines were written
+ * before those that could not be read. */
+static int
+export_reading(struct exporter *x)
+{
+	uint64_t before = x->lsn;
+	int more = spool_events_read(x->spool, &x->lsn, gather_lines, x);
+	int result = write_lines(x);
+
+	buf_clear(&x->lines);
+	if (result < 0) {
+		x->lsn = before;
+		return result;
+	}
+	if (x->lsn != before)
+		x->dirty = true;
+	return more;
 }
 
 static int
@@ -245,11 +278,7 @@ export_some(struct exporter *x)
 	int more;
 
 	do {
-		uint64_t before = x->lsn;
-
-		more = spool_events_read(x->spool, &x->lsn, write_lines, x);
-		if (x->lsn != before)
-			x->dirty = true;
+		more = export_reading(x);
 		if (clock_monotonic_us() - x->synced_us > SYNC_INTERVAL_US) {
 			TRY(sync_position(x));
 			x->synced_us = clock_monotonic_us();
@@ -261,9 +290,11 @@ export_some(struct exporter *x)
 static void *
 run(void *arg)
 {
+	const struct timespec pause = { .tv_nsec = GATHER_US * 1000 };
 	struct exporter *x = arg;
 
 	while (!atomic_load(&x->stopping)) {
+		uint64_t before = x->lsn;
 		int result = export_some(x);
 
 		if (result < 0) {
@@ -271,6 +302,10 @@ run(void *arg)
 			spool_events_wait(x->spool, UINT64_MAX, RETRY_PAUSE_US);
 			continue;
 		}
+		if (x->lsn != before)
+			(void)nanosleep(&pause, NULL);
+		else
+			buf_done(&x->lines);
 		spool_events_wait(x->spool, x->lsn, SYNC_INTERVAL_US);
 	}
 	int result = export_some(x);
@@ -339,6 +374,7 @@ exporter_stop(struct exporter **exporter)
 	stop_thread(x);
 	if (x->fd >= 0)
 		close(x->fd);
+	buf_done(&x->lines);
 	mem_free(x->directory);
 	mem_free(x);
 	*exporter = NULL;
