@@ -7,12 +7,12 @@
  */
 
 #include "base/bug.h"
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "event/event.h"
 #include "intake/internal.h"
 #include "os/clock.h"
-#include "os/random.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -85,6 +85,18 @@ event_of(const struct intake_message *m)
 	};
 }
 
+/* Unique, not secret: counted from where chance began, without a system call
+ * for each. */
+static struct msgid
+next_event_id(struct intake_message *m)
+{
+	struct intake *intake = m->intake;
+	uint64_t n = atomic_fetch_add(&intake->event_count, 1);
+
+	return msgid_random(m->now_us, hash_mix(intake->event_seed[0] + n),
+	    hash_mix(intake->event_seed[1] + n));
+}
+
 /* One event for each recipient, in records of a bounded size. */
 static void
 add_events(struct intake_message *m, struct event *e, struct spool_txn *txn)
@@ -93,8 +105,7 @@ add_events(struct intake_message *m, struct event *e, struct spool_txn *txn)
 
 	for (uint32_t i = 0; i < m->envelope.rcpt_count; i++) {
 		e->recipient = m->rcpts[i].address;
-		e->event_id =
-		    msgid_random(m->now_us, random_u64(), random_u64());
+		e->event_id = next_event_id(m);
 		event_render(e, &lines);
 		if (buf_size(&lines) < EVENT_RECORD_SIZE &&
 		    i + 1 < m->envelope.rcpt_count)

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "intake/internal.h"
 #include "os/clock.h"
+#include "os/random.h"
 
 struct intake *
 intake_new(const struct intake_options *options)
@@ -16,6 +17,7 @@ intake_new(const struct intake_options *options)
 	intake->on_accepted = options->on_accepted;
 	intake->arg = options->arg;
 	intake->config = config_ref(options->config);
+	random_bytes(intake->event_seed, sizeof intake->event_seed);
 	pthread_mutex_init(&intake->lock, NULL);
 	return intake;
 }

@@ -10,6 +10,7 @@
 #include "smtp/dots.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct intake {
 	struct spool *spool;
@@ -18,6 +19,8 @@ struct intake {
 	void *arg;
 	pthread_mutex_t lock; /* guards config */
 	struct config *config;
+	uint64_t event_seed[2];
+	atomic_uint_fast64_t event_count;
 };
 
 struct intake_message {
