@@ -23,6 +23,7 @@ enum {
  * its watch leaves, so an event that was fetched before finds nobody. */
 struct slot {
 	struct loop_watch *watch; /* NULL: free */
+	unsigned armed; /* events the kernel was asked for */
 	uint32_t generation;
 	uint32_t next_free;
 };
@@ -186,23 +187,33 @@ loop_watch_fd(
 		return result;
 	}
 	slot->watch = watch;
+	slot->armed = events;
 	watch->loop = loop;
 	return 0;
+}
+
+static void
+arm(struct loop_watch *watch)
+{
+	struct slot *slot = &watch->loop->slots[watch->slot];
+	struct epoll_event event = event_for(watch, slot);
+
+	/* Fails only for a descriptor closed or never watched. */
+	BUG_UNLESS(epoll_ctl(watch->loop->epoll_fd, EPOLL_CTL_MOD, watch->fd,
+		       &event) == 0);
+	slot->armed = watch->events;
 }
 
 void
 loop_watch_events(struct loop_watch *watch, unsigned events)
 {
-	struct loop *loop = watch->loop;
-
-	BUG_UNLESS(loop);
-	if (watch->events == events)
-		return;
+	BUG_UNLESS(watch->loop);
+	unsigned armed = watch->loop->slots[watch->slot].armed;
 	watch->events = events;
-	struct epoll_event event = event_for(watch, &loop->slots[watch->slot]);
-	/* Fails only for a descriptor closed or never watched. */
-	BUG_UNLESS(
-	    epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, watch->fd, &event) == 0);
+	/* Not to be told of input can wait until there is some: mostly it is
+	 * asked for again before that. Room for output there is at once. */
+	if ((events & ~armed) || (armed & ~events & LOOP_WRITE))
+		arm(watch);
 }
 
 void
@@ -228,6 +239,15 @@ drain_wake(struct loop *loop)
 		BUG_UNLESS(errno == EAGAIN || errno == EINTR);
 }
 
+/* The kernel goes on telling of it, turn after turn. */
+static bool
+is_unwanted(const struct loop_watch *watch, const struct epoll_event *event)
+{
+	bool reads = watch->events & LOOP_READ;
+
+	return !watch->events || (!reads && (event->events & EPOLLIN));
+}
+
 static void
 dispatch(struct loop *loop, const struct epoll_event *event)
 {
@@ -242,7 +262,11 @@ dispatch(struct loop *loop, const struct epoll_event *event)
 	const struct slot *slot = &loop->slots[index];
 	struct loop_watch *watch = slot->watch;
 	/* An earlier callback of this turn may have changed its mind. */
-	if (!watch || slot->generation != generation || !watch->events)
+	if (!watch || slot->generation != generation)
+		return;
+	if (watch->events != slot->armed && is_unwanted(watch, event))
+		arm(watch);
+	if (!watch->events)
 		return;
 	if (event->events & EPOLLIN)
 		ready |= LOOP_READ;
