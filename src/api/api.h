@@ -17,12 +17,17 @@
  *	GET    /api/v1/credentials?tenant=&revoked=1
  *	POST   /api/v1/credentials          {tenant, stream, name, networks}
  *	GET    /api/v1/credentials/{username}  DELETE: revoke
- *	GET    /api/v1/queues?tenant=&stream=&domain=&limit=&offset=
- *	GET    /api/v1/queues/deliveries?tenant=&stream=&domain=&limit=
- *	POST   /api/v1/queues/hold          {tenant, stream, domain, reason}
- *	POST   /api/v1/queues/release       or {all: true}
+ *	GET    /api/v1/queues?tenant=&stream=&domain=&site=&class=
+ *	                     &limit=&offset=
+ *	GET    /api/v1/queues/deliveries?tenant=&stream=&domain=&site=&class=
+ *	                     &limit=
+ *	POST   /api/v1/queues/hold          {tenant, stream, domain, site,
+ *	POST   /api/v1/queues/release       class, reason} or {all: true, reason}
  *	POST   /api/v1/queues/retry         the same, or {message}
- *	POST   /api/v1/queues/bounce
+ *	POST   /api/v1/queues/bounce        "
+ *	POST   /api/v1/queues/expire        "
+ *	POST   /api/v1/queues/cancel        "
+ *	POST   /api/v1/queues/move          {to, tenant, …}: to another stream
  *	GET    /api/v1/messages/{id}        DELETE: cancel
  *	GET    /api/v1/messages/{id}/raw
  *	POST   /api/v1/messages/raw

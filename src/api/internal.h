@@ -91,6 +91,7 @@ bool page_read(struct call *call, struct page *ret_page);
 /* ---- names.c: names of the directory ----------------------------------- */
 
 json_t *json_tenant_name(const struct directory_snapshot *s, uint32_t id);
+const char *class_name(enum schedule_class class);
 json_t *json_stream_name(const struct directory_snapshot *s, uint32_t id);
 
 /* Which queues are meant. A stream without a tenant means the streams of that
@@ -98,11 +99,13 @@ json_t *json_stream_name(const struct directory_snapshot *s, uint32_t id);
 struct selection {
 	struct schedule_selector *selectors;
 	size_t count;
-	char *domain;
+	char *domain, *site;
+	uint8_t classes;
 };
 
 struct selection_names {
-	const char *tenant, *stream, *domain; /* NULL: any */
+	/* NULL: any */
+	const char *tenant, *stream, *domain, *site, *class;
 };
 
 /* False: the answer is made. */
@@ -159,7 +162,8 @@ handler_fn streams_list, streams_add, streams_show, streams_remove;
 handler_fn credentials_list, credentials_add, credentials_show,
     credentials_remove;
 handler_fn queues_list, queues_deliveries;
-handler_fn queues_hold, queues_release, queues_retry, queues_bounce;
+handler_fn queues_hold, queues_release, queues_retry, queues_bounce,
+    queues_expire, queues_cancel, queues_move;
 handler_fn messages_show, messages_cancel, messages_raw, messages_submit;
 handler_fn events_list;
 handler_fn trace_follow;

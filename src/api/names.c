@@ -28,7 +28,8 @@ json_stream_name(const struct directory_snapshot *s, uint32_t id)
 
 /* ---- selections -------------------------------------------------------- */
 
-/* "*" is any, "*.example.com" what lies below; literals stay. */
+/* "*" stands for anything: "*.example.com" is what lies below. Literals and
+ * other globs stay as they are. */
 static bool
 find_domain(struct call *call, const char *name, struct selection *selection)
 {
@@ -40,7 +41,8 @@ find_domain(struct call *call, const char *name, struct selection *selection)
 		return true;
 	if (is_below)
 		domain = span_skip(all, 2);
-	if (span_starts(domain, SPAN("["))) {
+	if (span_starts(domain, SPAN("[")) ||
+	    span_find(domain, '*') != SIZE_MAX) {
 		selection->domain = span_dup(all);
 		return true;
 	}
@@ -56,6 +58,35 @@ find_domain(struct call *call, const char *name, struct selection *selection)
 		    name);
 	arena_free(&arena);
 	return result == 0;
+}
+
+const char *class_name(enum schedule_class class)
+{
+	static const char *const names[SCHEDULE_CLASSES] = {
+		[SCHEDULE_TRANSACTIONAL] = "transactional",
+		[SCHEDULE_REPORT] = "report",
+		[SCHEDULE_BULK] = "bulk",
+	};
+
+	BUG_UNLESS(class < SCHEDULE_CLASSES);
+	return names[class];
+}
+
+static bool
+find_class(struct call *call, const char *name, struct selection *selection)
+{
+	if (name == NULL)
+		return true;
+	for (unsigned i = 0; i < SCHEDULE_CLASSES; i++) {
+		if (strcmp(name, class_name((enum schedule_class)i)) != 0)
+			continue;
+		selection->classes = (uint8_t)(1U << i);
+		return true;
+	}
+	respond_error(call, 400, "bad_class",
+	    "`%.64s` is not a class: there are transactional, report and bulk",
+	    name);
+	return false;
 }
 
 static bool
@@ -75,6 +106,8 @@ add_selector(struct call *call, struct selection *selection, uint32_t tenant,
 		.tenant = tenant,
 		.stream = stream,
 		.domain = span_of(selection->domain),
+		.site = span_of(selection->site),
+		.classes = selection->classes,
 	};
 	return true;
 }
@@ -120,8 +153,11 @@ find_selectors(struct call *call, const struct directory_snapshot *s,
 		}
 		tenant = t->id;
 	}
-	if (!find_domain(call, names->domain, selection))
+	if (!find_domain(call, names->domain, selection) ||
+	    !find_class(call, names->class, selection))
 		return false;
+	if (names->site != NULL)
+		selection->site = mem_strdup(names->site);
 	if (names->stream != NULL)
 		return add_streams(call, s, tenant, names->stream, selection);
 	return add_selector(call, selection, tenant, 0);
@@ -148,5 +184,6 @@ selection_done(struct selection *selection)
 {
 	mem_free(selection->selectors);
 	mem_free(selection->domain);
+	mem_free(selection->site);
 	*selection = (struct selection){ 0 };
 }

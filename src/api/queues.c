@@ -111,18 +111,6 @@ collect_queues(void *arg, struct dispatch *dispatch)
 
 /* ---- JSON -------------------------------------------------------------- */
 
-static const char *class_name(enum schedule_class class)
-{
-	static const char *const names[SCHEDULE_CLASSES] = {
-		[SCHEDULE_TRANSACTIONAL] = "transactional",
-		[SCHEDULE_REPORT] = "report",
-		[SCHEDULE_BULK] = "bulk",
-	};
-
-	BUG_UNLESS(class < SCHEDULE_CLASSES);
-	return names[class];
-}
-
 static json_t *
 queue_json(
     const struct directory_snapshot *s, const struct schedule_queue_facts *f)
@@ -216,6 +204,8 @@ find_asked(struct call *call, struct selection *ret_selection)
 		.tenant = query_text(call, "tenant"),
 		.stream = query_text(call, "stream"),
 		.domain = query_text(call, "domain"),
+		.site = query_text(call, "site"),
+		.class = query_text(call, "class"),
 	};
 
 	return selection_find(call, &names, ret_selection);

@@ -68,6 +68,8 @@ get_selected(struct invocation *inv, const char *path, const char *domain,
 		{ "tenant", option_value(inv, "tenant") },
 		{ "stream", option_value(inv, "stream") },
 		{ "domain", domain },
+		{ "site", option_value(inv, "site") },
+		{ "class", option_value(inv, "class") },
 		{ "limit", option_value(inv, "limit") },
 		{ 0 },
 	};
@@ -223,9 +225,9 @@ operate(struct invocation *inv, const char *path, const char *format)
 		    o[i].value == NULL ? json_true()
 				       : json_string(inv->values[i]));
 	}
-	bool selects =
-	    json_object_size(body) > (json_object_get(body, "reason") != NULL);
-	if (!selects) {
+	size_t others = (json_object_get(body, "reason") != NULL) +
+			(json_object_get(body, "to") != NULL);
+	if (json_object_size(body) == others) {
 		json_decref(body);
 		return usage_error(inv->command);
 	}
@@ -266,6 +268,28 @@ cmd_queue_bounce(struct invocation *inv)
 {
 	return operate(inv, "/api/v1/queues/bounce",
 	    "deliveries are given up; their senders get a report");
+}
+
+int
+cmd_queue_expire(struct invocation *inv)
+{
+	return operate(inv, "/api/v1/queues/expire",
+	    "deliveries are expired; their senders get a report");
+}
+
+int
+cmd_queue_cancel(struct invocation *inv)
+{
+	return operate(
+	    inv, "/api/v1/queues/cancel", "deliveries are cancelled");
+}
+
+int
+cmd_queue_move(struct invocation *inv)
+{
+	if (option_value(inv, "to") == NULL)
+		return usage_error(inv->command);
+	return operate(inv, "/api/v1/queues/move", "deliveries are moved");
 }
 
 /* ---- verifying --------------------------------------------------------- */

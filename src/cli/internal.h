@@ -179,7 +179,7 @@ command_fn cmd_credential_add, cmd_credential_list, cmd_credential_show,
     cmd_credential_remove;
 command_fn cmd_queue_summary, cmd_queue_list, cmd_queue_show;
 command_fn cmd_queue_hold, cmd_queue_release, cmd_queue_retry, cmd_queue_bounce,
-    cmd_queue_verify;
+    cmd_queue_expire, cmd_queue_cancel, cmd_queue_move, cmd_queue_verify;
 command_fn cmd_message_show, cmd_message_cancel, cmd_message_raw;
 command_fn cmd_events, cmd_trace, cmd_reload, cmd_version, cmd_help;
 

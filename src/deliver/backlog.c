@@ -15,8 +15,9 @@
 #define SLICE_US (2 * US_PER_MS)
 #define TRY_AGAIN_US (30 * US_PER_S)
 #define REFUSED_PAUSE_US (2 * US_PER_S)
+#define REAP_PAUSE_US (4 * US_PER_MS) /* two thirds are others' */
 
-enum { SLICE_MIN = 16 };
+enum { SLICE_MIN = 16, REAP_SLICE = 64 };
 
 struct cause *
 cause_new(const struct result *result)
@@ -42,6 +43,7 @@ cause_unref(struct cause **cause)
 	mem_free(c->site);
 	mem_free(c->peer_host);
 	mem_free(c->peer_address);
+	dispatch_order_unref(&c->order);
 	mem_free(c);
 }
 
@@ -72,6 +74,12 @@ append(struct dispatch *d, struct backlog_entry *e)
 {
 	list_append(&d->backlog, &e->link);
 	d->backlog_count++;
+	backlog_start(d);
+}
+
+void
+backlog_start(struct dispatch *d)
+{
 	if (d->backlog_timer.loop == NULL)
 		loop_timer_set(
 		    d->loop, &d->backlog_timer, loop_now_us(d->loop));
@@ -125,6 +133,7 @@ record(struct dispatch *d, struct backlog_entry *e)
 		.peer_host = span_of(cause->peer_host),
 		.peer_address = span_of(cause->peer_address),
 		.recounted = cause->recounted,
+		.order = cause->order,
 	};
 	int err = spool_message_open(d->spool, e->delivery.mno, &a.message);
 	if (err == ERR_NOT_FOUND || err == ERR_CORRUPT) {
@@ -169,12 +178,31 @@ pause_us(const struct dispatch *d)
 	return left_us > 0 ? left_us : 0;
 }
 
+/* What an operator gave up, so much at a time that other mail goes on. */
+static bool
+reap(struct dispatch *d)
+{
+	struct schedule_queue *queue;
+	struct schedule_delivery delivery;
+	void *cause;
+	unsigned n = 0;
+	while (n < REAP_SLICE && !d->draining &&
+	       schedule_reap_next(d->schedule, &queue, &delivery, &cause)) {
+		backlog_add(d, cause, queue, &delivery);
+		n++;
+	}
+	if (n == 0 && !d->draining)
+		works_end(d);
+	return n > 0;
+}
+
 void
 backlog_run(struct loop_timer *timer)
 {
 	struct dispatch *d = LIST_ENTRY(timer, struct dispatch, backlog_timer);
 	int64_t end_us = clock_monotonic_us() + SLICE_US;
 	int64_t delay_us = pause_us(d);
+	bool reaps = delay_us == 0 && list_is_empty(&d->backlog) && reap(d);
 	for (unsigned n = 0; delay_us == 0 && !list_is_empty(&d->backlog);
 	     n++) {
 		if (!work_off_one(d))
@@ -182,7 +210,9 @@ backlog_run(struct loop_timer *timer)
 		if (n >= SLICE_MIN && clock_monotonic_us() >= end_us)
 			break;
 	}
-	if (!list_is_empty(&d->backlog))
+	if (reaps && delay_us == 0)
+		delay_us = REAP_PAUSE_US;
+	if (reaps || !list_is_empty(&d->backlog))
 		loop_timer_set(d->loop, timer, loop_now_us(d->loop) + delay_us);
 	dispatch_pump_soon(d);
 }
@@ -199,6 +229,10 @@ void
 backlog_free(struct dispatch *d)
 {
 	loop_timer_clear(&d->backlog_timer);
-	LIST_FOR_EACH_SAFE(link, &d->backlog)
-		entry_free(d, LIST_ENTRY(link, struct backlog_entry, link));
+	LIST_FOR_EACH_SAFE(link, &d->backlog) {
+		struct backlog_entry *e =
+		    LIST_ENTRY(link, struct backlog_entry, link);
+		order_keep(e->cause->order);
+		entry_free(d, e);
+	}
 }

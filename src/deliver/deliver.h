@@ -72,24 +72,46 @@ enum dispatch_operation {
 	DISPATCH_RELEASE,
 	DISPATCH_RETRY,
 	DISPATCH_BOUNCE,
-	DISPATCH_CANCEL
+	DISPATCH_EXPIRE,
+	DISPATCH_CANCEL,
+	DISPATCH_MOVE,
 };
+
+/* A command that is durable in the spool, as one or more orders of this
+ * cut_mno. Counted, by any thread: when all dispatchers have worked it off,
+ * the last one withdraws the orders. */
+struct dispatch_order;
+
+struct dispatch_order *dispatch_order_new(
+    struct spool *spool, uint64_t cut_mno);
+struct dispatch_order *dispatch_order_ref(struct dispatch_order *order);
+void dispatch_order_unref(struct dispatch_order **order);
 
 struct dispatch_request {
 	enum dispatch_operation operation;
 	struct schedule_selector selector;
-	uint64_t mno; /* RETRY, BOUNCE, CANCEL: this message only; 0: all */
-	struct span reason; /* HOLD, BOUNCE */
+	uint64_t mno; /* RETRY … CANCEL: this message only; 0: all */
+	struct span reason; /* HOLD, BOUNCE, EXPIRE, CANCEL */
+	/* BOUNCE … MOVE of all: the order and its cut. */
+	struct dispatch_order *order;
+	uint64_t cut_mno;
+	uint32_t to_stream; /* MOVE */
+	enum spool_class to_class;
 };
 
-/* The number of queues (hold, release) or deliveries concerned. HOLD and
- * RELEASE only act here: their durable order is the caller's (spool_txn_order),
- * once for all dispatchers. BOUNCE and CANCEL take the deliveries out at once;
- * outcomes, events and reports are written now when they are few, else in the
- * turns that follow (dispatch_busy until then). A crash brings back what was
- * not yet written. */
+/* The number of queues (hold, release) or deliveries concerned. Only acts
+ * here: what must outlive a crash is the caller's (spool_txn_order), once for
+ * all dispatchers, before. BOUNCE, EXPIRE and CANCEL take the deliveries out at
+ * once; outcomes, events and reports follow, at a bounded rate. Of one message
+ * they are submitted when this returns. */
 size_t dispatch_operate(
     struct dispatch *dispatch, const struct dispatch_request *request);
+/* At a restart, before any dispatch_add: an order that is not worked off. It
+ * meets the mail as it comes, until dispatch_recovered says that all of it
+ * has. */
+void dispatch_replay(
+    struct dispatch *dispatch, const struct dispatch_request *request);
+void dispatch_recovered(struct dispatch *dispatch);
 
 /* For looking; const, and only on the loop's thread. */
 const struct schedule *dispatch_schedule(const struct dispatch *dispatch);

@@ -307,7 +307,7 @@ pump(struct loop_timer *timer)
 
 /* ---- mail ---- */
 
-static enum schedule_class class_of(enum spool_class class)
+enum schedule_class dispatch_class_of(enum spool_class class)
 {
 	switch (class) {
 	case SPOOL_TRANSACTIONAL:
@@ -337,7 +337,7 @@ dispatch_add(struct dispatch *d, const struct dispatch_delivery *delivery)
 	struct schedule_key key = {
 		.tenant = delivery->tenant,
 		.stream = delivery->stream,
-		.class = class_of(delivery->class),
+		.class = dispatch_class_of(delivery->class),
 		.domain = delivery->domain,
 	};
 	struct schedule_delivery queued = {
@@ -354,6 +354,8 @@ dispatch_add(struct dispatch *d, const struct dispatch_delivery *delivery)
 			  : TIME_NEVER,
 		.expire_us = monotonic(d, delivery->expire_us),
 	};
+	if (delivery->mno < d->works_cut && works_apply(d, &key, &queued))
+		return;
 	schedule_add(d->schedule, &key, &queued, now_us);
 	dispatch_pump_soon(d);
 }
@@ -391,6 +393,7 @@ dispatch_new(const struct dispatch_options *options,
 	list_init(&d->lookups);
 	list_init(&d->locals);
 	list_init(&d->backlog);
+	list_init(&d->works);
 	list_init(&d->submissions);
 	d->event_seed[0] = random_u64();
 	d->event_seed[1] = random_u64();
@@ -421,6 +424,7 @@ dispatch_free(struct dispatch **dispatch)
 	lookup_free_all(d);
 	submission_leave_all(d);
 	backlog_free(d);
+	works_free(d);
 	schedule_free(&d->schedule);
 	resolver_free(&d->resolver);
 	loop_timer_clear(&d->timer);

@@ -18,6 +18,7 @@
  *	backlog.c     many deliveries that came to the same end at once
  *	submission.c  outcomes with reports, until they are on the disk
  *	operate.c     operators' requests
+ *	order.c       those that are durable, until they are worked off
  *
  * Everything belongs to the loop's thread; maildir.c's thread only gets jobs.
  */
@@ -141,6 +142,7 @@ struct attempt {
 	bool tls_verified;
 	int64_t took_us;
 	bool recounted; /* counted before; it could not be recorded then */
+	struct dispatch_order *order; /* that this is part of, or NULL */
 };
 
 /* Ends an attempt of what was taken from queue: tells the scheduler, and
@@ -171,6 +173,7 @@ struct cause {
 	char text[512];
 	const char *route;
 	char *site, *peer_host, *peer_address; /* or NULL */
+	struct dispatch_order *order; /* counted, or NULL */
 };
 
 struct cause *cause_new(const struct result *result);
@@ -200,8 +203,23 @@ struct backlog_sink {
 void backlog_take(void *arg, struct schedule_queue *queue,
     const struct schedule_delivery *delivery);
 void backlog_run(struct loop_timer *timer);
+void backlog_start(struct dispatch *d);
 void backlog_flush(struct dispatch *d);
 void backlog_free(struct dispatch *d);
+
+/* ---- order.c ---- */
+
+/* It will not be worked off by this process: the spool keeps it. */
+void order_keep(struct dispatch_order *order);
+/* Keeps a request for mail that is still to come; `cause`: of its outcomes. */
+void works_add(struct dispatch *d, const struct dispatch_request *request,
+    struct cause *cause, bool is_replay);
+/* Mail that an order meant: true when that was its end here. */
+bool works_apply(struct dispatch *d, struct schedule_key *key,
+    const struct schedule_delivery *delivery);
+/* Nothing is left to be reaped. */
+void works_end(struct dispatch *d);
+void works_free(struct dispatch *d);
 
 /* ---- submission.c ---- */
 
@@ -455,6 +473,8 @@ struct dispatch {
 	size_t backlog_count;
 	struct loop_timer backlog_timer;
 	int64_t backlog_pause_until_us; /* the disk refused what was recorded */
+	struct list works; /* orders being worked off, oldest first */
+	uint64_t works_cut; /* no message from this number on is meant */
 	struct list submissions;
 
 	struct arena *scratch; /* of one settlement */
@@ -471,6 +491,7 @@ void dispatch_pump_soon(struct dispatch *d);
 /* May mail be taken at all? Not while draining, not with a failed spool. */
 bool dispatch_may_take(const struct dispatch *d);
 int64_t dispatch_wall_us(const struct dispatch *d, int64_t monotonic_us);
+enum schedule_class dispatch_class_of(enum spool_class class);
 uint32_t dispatch_connections_max(const struct dispatch *d);
 /* Of a limit, what dispatcher `number` of `share` may use: together all of it;
  * at least 1. */

@@ -8,34 +8,80 @@ enum { FLUSH_MAX = 256 };
 static struct cause *
 cause_of(const struct dispatch_request *request)
 {
-	bool bounce = request->operation == DISPATCH_BOUNCE;
+	/* clang-format off */
+	static const struct {
+		enum spool_outcome_kind kind;
+		const char *step, *text;
+		struct enhanced_code code;
+	} table[] = {
+		[DISPATCH_BOUNCE] = { SPOOL_BOUNCED,   "bounce", "given up by the postmaster", { 0, 0, 5 } },
+		[DISPATCH_EXPIRE] = { SPOOL_EXPIRED,   "expire", "expired by the postmaster",  { 4, 7, 5 } },
+		[DISPATCH_CANCEL] = { SPOOL_CANCELLED, "cancel", "cancelled",                  { 0, 0, 5 } },
+	};
+
+	/* clang-format on */
+	enum dispatch_operation o = request->operation;
+	BUG_UNLESS(o >= DISPATCH_BOUNCE && o <= DISPATCH_CANCEL);
 	struct result result = {
-		.kind = bounce ? SPOOL_BOUNCED : SPOOL_CANCELLED,
+		.kind = table[o].kind,
 		.local = true,
-		.step = bounce ? "bounce" : "cancel",
-		.reply = { .enhanced = { 0, 0, 5 }, .text = request->reason },
+		.step = table[o].step,
+		.reply = { .enhanced = table[o].code, .text = request->reason },
 	};
 	if (request->reason.len == 0)
-		result.reply.text = bounce ? SPAN("given up by the postmaster")
-					   : SPAN("cancelled");
-	return cause_new(&result);
+		result.reply.text = span_of(table[o].text);
+	struct cause *cause = cause_new(&result);
+	cause->order = dispatch_order_ref(request->order);
+	return cause;
+}
+
+static size_t
+take_out_message(struct dispatch *d, const struct dispatch_request *request)
+{
+	struct cause *cause = cause_of(request);
+	struct backlog_sink sink = { d, cause };
+	size_t count = schedule_remove_message(
+	    d->schedule, request->mno, backlog_take, &sink);
+	cause_unref(&cause);
+	/* On its way to the disk when the operator is answered. */
+	if (d->backlog_count <= FLUSH_MAX)
+		backlog_flush(d);
+	return count;
 }
 
 static size_t
 take_out(struct dispatch *d, const struct dispatch_request *request)
 {
+	if (request->mno != 0)
+		return take_out_message(d, request);
+	BUG_UNLESS(request->order != NULL);
 	struct cause *cause = cause_of(request);
-	struct backlog_sink sink = { d, cause };
-	size_t count = request->mno != 0
-			   ? schedule_remove_message(
-				 d->schedule, request->mno, backlog_take, &sink)
-			   : schedule_remove(d->schedule, &request->selector,
-				 backlog_take, &sink);
+	works_add(d, request, cause, false);
+	size_t count = schedule_reap(
+	    d->schedule, &request->selector, request->cut_mno, cause);
 	cause_unref(&cause);
-	/* A few are on their way to the disk when the operator is answered. */
-	if (d->backlog_count <= FLUSH_MAX)
-		backlog_flush(d);
+	backlog_start(d);
 	return count;
+}
+
+static size_t
+move(struct dispatch *d, const struct dispatch_request *request)
+{
+	BUG_UNLESS(request->order != NULL);
+	works_add(d, request, NULL, false);
+	return schedule_move(d->schedule, &request->selector, request->cut_mno,
+	    request->to_stream, dispatch_class_of(request->to_class),
+	    loop_now_us(d->loop));
+}
+
+void
+dispatch_replay(struct dispatch *d, const struct dispatch_request *request)
+{
+	bool is_move = request->operation == DISPATCH_MOVE;
+	struct cause *cause = is_move ? NULL : cause_of(request);
+	works_add(d, request, cause, true);
+	if (cause != NULL)
+		cause_unref(&cause);
 }
 
 static size_t
@@ -64,8 +110,11 @@ operate(struct dispatch *d, const struct dispatch_request *request)
 	case DISPATCH_RETRY:
 		return retry(d, request);
 	case DISPATCH_BOUNCE:
+	case DISPATCH_EXPIRE:
 	case DISPATCH_CANCEL:
 		return take_out(d, request);
+	case DISPATCH_MOVE:
+		return move(d, request);
 	}
 	UNREACHABLE("dispatch_operation has no other value");
 }
@@ -78,7 +127,9 @@ dispatch_operate(struct dispatch *d, const struct dispatch_request *request)
 		[DISPATCH_RELEASE] = "release",
 		[DISPATCH_RETRY] = "retry",
 		[DISPATCH_BOUNCE] = "bounce",
+		[DISPATCH_EXPIRE] = "expire",
 		[DISPATCH_CANCEL] = "cancel",
+		[DISPATCH_MOVE] = "move",
 	};
 	size_t count = operate(d, request);
 	LOG(LOG_INFO, "deliver", "operator's request",

@@ -72,6 +72,7 @@ submission_add(struct submission *s, const struct attempt *a,
 	cause->site = copy(a->site);
 	cause->peer_host = copy(a->peer_host);
 	cause->peer_address = copy(a->peer_address);
+	cause->order = dispatch_order_ref(a->order);
 	struct backlog_entry *e =
 	    backlog_entry_new(cause, a->tenant, a->stream, delivery);
 	list_append(&s->entries, &e->link);
@@ -94,6 +95,9 @@ submission_leave_all(struct dispatch *d)
 		    LIST_ENTRY(link, struct submission, link);
 		list_remove(&s->link);
 		s->dispatch = NULL;
+		LIST_FOR_EACH(at, &s->entries)
+			order_keep(LIST_ENTRY(at, struct backlog_entry, link)
+				       ->cause->order);
 		clear(s);
 	}
 }

@@ -139,22 +139,59 @@ on_live_message(void *arg, const struct spool_envelope *env,
 	}
 }
 
+static struct dispatch_request
+request_of(const struct spool_order *order)
+{
+	static const enum dispatch_operation operations[] = {
+		[SPOOL_ORDER_HOLD] = DISPATCH_HOLD,
+		[SPOOL_ORDER_RELEASE] = DISPATCH_RELEASE,
+		[SPOOL_ORDER_BOUNCE] = DISPATCH_BOUNCE,
+		[SPOOL_ORDER_EXPIRE] = DISPATCH_EXPIRE,
+		[SPOOL_ORDER_CANCEL] = DISPATCH_CANCEL,
+		[SPOOL_ORDER_MOVE] = DISPATCH_MOVE,
+	};
+
+	BUG_UNLESS(
+	    (size_t)order->kind < sizeof operations / sizeof operations[0]);
+	return (struct dispatch_request){
+		.operation = operations[order->kind],
+		.selector = { .tenant = order->tenant,
+		    .stream = order->stream,
+		    .domain = order->domain,
+		    .site = order->site,
+		    .classes = order->classes },
+		.reason = order->reason,
+		.cut_mno = order->cut_mno,
+		.to_stream = order->to_stream,
+		.to_class = order->to_class,
+	};
+}
+
+/* The orders of one command stand together and share what withdraws them. */
+static void
+replay(struct engine *e, struct dispatch_request *request)
+{
+	if (e->replayed_cut != request->cut_mno) {
+		dispatch_order_unref(&e->replayed);
+		e->replayed = dispatch_order_new(e->spool, request->cut_mno);
+		e->replayed_cut = request->cut_mno;
+	}
+	request->order = e->replayed;
+	for (uint32_t i = 0; i < e->reactor_count; i++)
+		dispatch_replay(e->reactors[i].dispatch, request);
+}
+
 static void
 on_standing_order(void *arg, const struct spool_order *order)
 {
 	struct engine *e = arg;
-	if (order->kind > SPOOL_ORDER_RELEASE)
-		return;
-	const struct dispatch_request request = {
-		.operation = order->kind == SPOOL_ORDER_HOLD ? DISPATCH_HOLD
-							     : DISPATCH_RELEASE,
-		.selector = { .tenant = order->tenant,
-		    .stream = order->stream,
-		    .domain = order->domain },
-		.reason = order->reason,
-	};
+	struct dispatch_request request = request_of(order);
 
 	/* The reactors do not run yet: their loops are this thread's. */
+	if (order->kind >= SPOOL_ORDER_BOUNCE) {
+		replay(e, &request);
+		return;
+	}
 	for (uint32_t i = 0; i < e->reactor_count; i++)
 		(void)dispatch_operate(e->reactors[i].dispatch, &request);
 }
@@ -247,6 +284,9 @@ start_reactors(struct engine *e, struct failure *f)
 		    "cannot read the spool in %s/spool: %s; look at it with "
 		    "`posthouse queue verify`",
 		    e->config->data_dir, error_text(result));
+	dispatch_order_unref(&e->replayed);
+	for (uint32_t i = 0; i < e->reactor_count; i++)
+		reactor_post_recovered(&e->reactors[i]);
 	for (uint32_t i = 0; i < e->reactor_count; i++) {
 		result = reactor_start(&e->reactors[i]);
 		if (result < 0)
@@ -456,6 +496,7 @@ engine_close(struct engine *e)
 	spool_stop(e->spool);
 	for (uint32_t i = 0; i < e->reactor_count; i++)
 		reactor_done(&e->reactors[i]);
+	dispatch_order_unref(&e->replayed);
 	spool_close(&e->spool);
 	intake_free(&e->intake);
 	receive_shared_free(&e->receive);

@@ -24,7 +24,7 @@ struct reactor {
 	struct receiver *receiver;
 	struct dispatch *dispatch;
 	struct loop_timer tick; /* turns at least so often, for the watchdog */
-	struct loop_item drain;
+	struct loop_item drain, recovered;
 	int64_t drain_until_us; /* monotonic; 0: not draining */
 	bool drained; /* counted off; turns on for those who ask it */
 };
@@ -52,6 +52,9 @@ struct engine {
 	struct reactor *reactors;
 	uint32_t reactor_count;
 	uint32_t dispatch_share; /* of their dispatchers get mail */
+	/* The latest command that the spool told of at the start. */
+	struct dispatch_order *replayed;
+	uint64_t replayed_cut;
 	int *listen_fds; /* reactor_count × listener_count, -1 once taken */
 	int control_fd, submit_fd;
 	char *data_dir; /* the config's, which a reload replaces */
@@ -90,6 +93,8 @@ void reactor_done(struct reactor *r);
 
 /* Hands a delivery to the reactor that owns its domain. Any thread. */
 void reactor_post_delivery(struct engine *e, const struct dispatch_delivery *d);
+/* Behind all deliveries posted before: that was what the spool had. */
+void reactor_post_recovered(struct reactor *r);
 /* Runs fn on each dispatcher's thread in turn and waits. Any other thread. */
 void reactor_each_dispatch(
     void *engine, void (*fn)(void *arg, struct dispatch *dispatch), void *arg);

@@ -194,6 +194,21 @@ reactor_post_delivery(struct engine *e, const struct dispatch_delivery *d)
 	loop_post(r->loop, &p->item);
 }
 
+static void
+on_recovered(struct loop_item *item)
+{
+	struct reactor *r = LIST_ENTRY(item, struct reactor, recovered);
+
+	dispatch_recovered(r->dispatch);
+}
+
+void
+reactor_post_recovered(struct reactor *r)
+{
+	r->recovered.run = on_recovered;
+	loop_post(r->loop, &r->recovered);
+}
+
 struct call {
 	struct loop_item item;
 	void (*fn)(void *arg, struct dispatch *dispatch);

@@ -191,7 +191,7 @@ delivery_remove(struct schedule_queue *q, uint32_t i)
 	struct schedule_delivery facts =
 	    delivery_facts(s, slab_at(&s->slab, i));
 
-	BUG_UNLESS(slab_at(&s->slab, i)->queue == q->index);
+	BUG_UNLESS(s->queues[slab_at(&s->slab, i)->queue] == q);
 	BUG_UNLESS(q->recipients >= facts.rcpt_count);
 	wheel_remove(&s->wheel, &s->slab, i);
 	list_unlink(q, i);

@@ -139,6 +139,8 @@ struct schedule_queue {
 	int64_t valid_until_us; /* of the site */
 	int64_t pause_until_us; /* after a failed look-up; 0: none */
 	uint64_t recipients, in_flight;
+	/* Position in the scheduler's table; other positions may lead here,
+	 * too, chained by s->aliases: those of queues that were moved here. */
 	uint32_t index;
 	uint32_t tenant, stream;
 	/* How many of each level, from the head on, an operator wants now: so
@@ -151,6 +153,9 @@ struct schedule_queue {
 	uint8_t turn; /* of fresh and retry */
 	uint8_t lookup_failures;
 	bool is_held, is_looked_up, was_served; /* since it got its site */
+	bool is_reaped, is_replayed; /* not a queue any more: see reap.c */
+	void *tag; /* of what is reaped */
+	uint64_t cut_mno;
 	struct fifo lists[LISTS];
 	char *hold_reason, *last_reply;
 	uint64_t reply_order;
@@ -161,7 +166,18 @@ struct schedule_queue {
 /* Finds or makes. */
 struct schedule_queue *queue_of(
     struct schedule *s, const struct schedule_key *key);
+/* Without a position, known to nobody. */
+struct schedule_queue *queue_blank(
+    struct schedule *s, const struct schedule_key *key);
 void queue_free(struct schedule_queue *q);
+/* Its memory alone. */
+void queue_drop(struct schedule_queue *q);
+/* For going through all: NULL when the position is free, another way to a queue
+ * that stands elsewhere, or reaped. */
+struct schedule_queue *queue_at(const struct schedule *s, uint32_t i);
+uint32_t index_take(struct schedule *s);
+/* Leads every position of `from` to `to`. */
+void index_hand_over(struct schedule_queue *from, struct schedule_queue *to);
 void queue_update(struct schedule_queue *q);
 void queue_leave_place(struct schedule_queue *q);
 void queue_on_timer(struct schedule_queue *q);
@@ -170,6 +186,8 @@ bool queue_is_servable(const struct schedule_queue *q); /* given a site */
 bool queue_has_mail(const struct schedule_queue *q); /* waiting */
 bool queue_matches(
     const struct schedule_queue *q, const struct schedule_selector *sel);
+/* "*" in the pattern stands for any octets. */
+bool glob_matches(struct span pattern, struct span text);
 void text_replace(char **text, struct span now, size_t max);
 
 /* Puts a delivery into a list of the queue and into the wheel. */
@@ -257,7 +275,8 @@ struct hold_rule {
 	struct list link;
 	bool is_hold; /* or a release */
 	uint32_t tenant, stream;
-	char *domain;
+	uint8_t classes;
+	char *domain, *site;
 	char *reason;
 };
 
@@ -275,11 +294,15 @@ struct schedule {
 	struct schedule_queue **queues; /* by index; NULL: free */
 	uint32_t queue_count, queue_capacity;
 	uint32_t *free_queues;
+	uint32_t *aliases; /* by position: the queue's next one, or NONE */
 	uint32_t free_count;
 	uint64_t queue_bytes;
 	struct list sites;
 	struct list to_look_up, to_wake, to_connect;
 	struct list holds; /* oldest first */
+	struct list reaped; /* by place_link */
+	struct map *replayed; /* those of a restart, by tag and stream */
+	uint64_t reaped_count; /* deliveries there */
 	uint32_t lookups_open;
 	uint32_t connections; /* open or opening, everywhere */
 	uint32_t sites_parked, site_count;
@@ -292,6 +315,7 @@ uint32_t tick_after(const struct schedule *s, int64_t time_us);
 int64_t tick_time(const struct schedule *s, uint32_t tick);
 /* Within ± percent, even spread. */
 int64_t jittered(struct schedule *s, int64_t delay_us, uint32_t percent);
-/* The latest rule that matches, applied to a queue that comes into being. */
+/* The latest rule that matches, applied to a queue that comes into being or
+ * has come to a site. */
 void holds_apply(struct schedule_queue *q);
 void holds_free(struct schedule *s);

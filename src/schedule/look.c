@@ -123,7 +123,7 @@ schedule_each_queue(const struct schedule *s,
     const struct schedule_selector *sel, schedule_queue_fn *fn, void *arg)
 {
 	for (uint32_t i = 0; i < s->queue_count; i++) {
-		const struct schedule_queue *q = s->queues[i];
+		const struct schedule_queue *q = queue_at(s, i);
 		struct schedule_queue_facts facts;
 		if (!q || !queue_matches(q, sel) ||
 		    (!queue_has_mail(q) && !q->in_flight))
@@ -157,7 +157,7 @@ schedule_each_delivery(const struct schedule *s,
 	size_t count = 0;
 
 	for (uint32_t i = 0; i < s->queue_count && count < limit; i++) {
-		struct schedule_queue *q = s->queues[i];
+		struct schedule_queue *q = queue_at(s, i);
 		if (!q || !queue_matches(q, sel))
 			continue;
 		for (unsigned list = 0; list < LISTS; list++)
@@ -177,6 +177,7 @@ schedule_stats(const struct schedule *s, struct schedule_stats *ret_stats)
 		.deliveries = s->slab.used,
 		.recipients = s->recipients + s->in_flight,
 		.in_flight = s->in_flight,
+		.reaped = s->reaped_count,
 		.bytes = (uint64_t)s->slab.block_count * SLAB_BLOCK *
 			     sizeof(struct delivery) +
 			 s->queue_bytes,

@@ -10,8 +10,11 @@
 static struct schedule_selector
 rule_selector(const struct hold_rule *rule)
 {
-	return (struct schedule_selector){ rule->tenant, rule->stream,
-		span_of(rule->domain) };
+	return (struct schedule_selector){ .tenant = rule->tenant,
+		.stream = rule->stream,
+		.domain = span_of(rule->domain),
+		.site = span_of(rule->site),
+		.classes = rule->classes };
 }
 
 static void
@@ -19,6 +22,7 @@ rule_free(struct hold_rule *rule)
 {
 	list_remove(&rule->link);
 	mem_free(rule->domain);
+	mem_free(rule->site);
 	mem_free(rule->reason);
 	mem_free(rule);
 }
@@ -31,26 +35,20 @@ holds_free(struct schedule *s)
 }
 
 static bool
-is_any(struct span domain)
+text_covers(struct span wide, const char *narrow)
 {
-	return !domain.len || span_eq(domain, SPAN("*"));
+	return !wide.len || glob_matches(wide, span_of(narrow));
 }
 
 /* Everything that the rule matches, the selector matches, too. */
 static bool
 covers(const struct schedule_selector *sel, const struct hold_rule *rule)
 {
-	struct span inner = span_of(rule->domain);
-
-	if ((sel->tenant && sel->tenant != rule->tenant) ||
-	    (sel->stream && sel->stream != rule->stream))
-		return false;
-	if (is_any(sel->domain) || span_eq_nocase(sel->domain, inner))
-		return true;
-	if (is_any(inner) || !span_starts(sel->domain, SPAN("*.")))
-		return false;
-	return inner.len > sel->domain.len - 1 &&
-	       span_ends_nocase(inner, span_skip(sel->domain, 1));
+	return (!sel->tenant || sel->tenant == rule->tenant) &&
+	       (!sel->stream || sel->stream == rule->stream) &&
+	       (!sel->classes || sel->classes == rule->classes) &&
+	       text_covers(sel->domain, rule->domain) &&
+	       text_covers(sel->site, rule->site);
 }
 
 /* Rules that can never decide again go, so that the list stays as short as
@@ -77,7 +75,9 @@ rule_add(struct schedule *s, const struct schedule_selector *sel, bool is_hold,
 	rule->is_hold = is_hold;
 	rule->tenant = sel->tenant;
 	rule->stream = sel->stream;
+	rule->classes = sel->classes;
 	rule->domain = span_dup(sel->domain);
+	rule->site = span_dup(sel->site);
 	rule->reason = span_dup(span_slice(reason, 0, REASON_MAX));
 	list_append(&s->holds, &rule->link);
 }
@@ -105,8 +105,10 @@ holds_apply(struct schedule_queue *q)
 		if (queue_matches(q, &sel))
 			last = rule;
 	}
-	if (last && last->is_hold)
-		queue_hold(q, true, span_of(last->reason));
+	bool is_hold = last && last->is_hold;
+	if (is_hold || q->is_held)
+		queue_hold(
+		    q, is_hold, is_hold ? span_of(last->reason) : SPAN_EMPTY);
 }
 
 static size_t
@@ -117,7 +119,7 @@ hold_or_release(struct schedule *s, const struct schedule_selector *sel,
 
 	rule_add(s, sel, is_hold, reason);
 	for (uint32_t i = 0; i < s->queue_count; i++) {
-		struct schedule_queue *q = s->queues[i];
+		struct schedule_queue *q = queue_at(s, i);
 		if (!q || !queue_matches(q, sel))
 			continue;
 		queue_hold(q, is_hold, reason);
@@ -171,9 +173,11 @@ schedule_retry(
 	size_t count = 0;
 
 	schedule_hear(s, now_us);
-	for (uint32_t i = 0; i < s->queue_count; i++)
-		if (s->queues[i] && queue_matches(s->queues[i], sel))
-			count += queue_force(s->queues[i]);
+	for (uint32_t i = 0; i < s->queue_count; i++) {
+		struct schedule_queue *q = queue_at(s, i);
+		if (q && queue_matches(q, sel))
+			count += queue_force(q);
+	}
 	return count;
 }
 
@@ -183,45 +187,13 @@ void
 schedule_look_up_again(struct schedule *s, const struct schedule_selector *sel)
 {
 	for (uint32_t i = 0; i < s->queue_count; i++) {
-		struct schedule_queue *q = s->queues[i];
+		struct schedule_queue *q = queue_at(s, i);
 		if (!q || !q->site || !queue_matches(q, sel))
 			continue;
 		q->valid_until_us = s->now_us;
 		q->was_served = true; /* by the answer there was */
 		queue_update(q);
 	}
-}
-
-/* ---- removal ---- */
-
-static size_t
-queue_clear(struct schedule_queue *q, schedule_delivery_fn *fn, void *arg)
-{
-	size_t count = 0;
-
-	for (unsigned list = 0; list < LISTS; list++) {
-		while (q->lists[list].head != NONE) {
-			struct schedule_delivery d =
-			    delivery_remove(q, q->lists[list].head);
-			count++;
-			if (fn)
-				fn(arg, q, &d);
-		}
-	}
-	queue_update(q);
-	return count;
-}
-
-size_t
-schedule_remove(struct schedule *s, const struct schedule_selector *sel,
-    schedule_delivery_fn *fn, void *arg)
-{
-	size_t count = 0;
-
-	for (uint32_t i = 0; i < s->queue_count; i++)
-		if (s->queues[i] && queue_matches(s->queues[i], sel))
-			count += queue_clear(s->queues[i], fn, arg);
-	return count;
 }
 
 /* ---- one message ---- */
@@ -253,7 +225,10 @@ schedule_remove_message(
 		struct schedule_queue *q =
 		    s->queues[slab_at(&s->slab, i)->queue];
 		struct schedule_delivery d = delivery_remove(q, i);
-		queue_update(q);
+		if (q->is_reaped)
+			s->reaped_count--;
+		else
+			queue_update(q);
 		count++;
 		if (fn)
 			fn(arg, q, &d);
@@ -271,6 +246,8 @@ schedule_retry_message(struct schedule *s, uint64_t mno, int64_t now_us)
 	for (uint32_t i = 0; (i = message_next(s, mno, i)) != NONE; i++) {
 		const struct delivery *d = slab_at(&s->slab, i);
 		struct schedule_queue *q = s->queues[d->queue];
+		if (q->is_reaped)
+			continue;
 		if (d->list >= LIST_LEVEL) {
 			wheel_remove(&s->wheel, &s->slab, i);
 			delivery_list_move(q, i, LIST_DUE);

@@ -32,7 +32,7 @@ key_pack(const struct schedule_key *key, struct key_bytes *ret)
 }
 
 static uint32_t
-index_take(struct schedule *s)
+index_find(struct schedule *s)
 {
 	if (s->free_count)
 		return s->free_queues[--s->free_count];
@@ -42,21 +42,55 @@ index_take(struct schedule *s)
 		s->queues = mem_resize(s->queues, capacity, sizeof(void *));
 		s->free_queues = mem_resize(
 		    s->free_queues, capacity, sizeof *s->free_queues);
+		s->aliases =
+		    mem_resize(s->aliases, capacity, sizeof *s->aliases);
 		s->queue_capacity = capacity;
 	}
 	return s->queue_count++;
 }
 
-struct schedule_queue *
-queue_of(struct schedule *s, const struct schedule_key *key)
+uint32_t
+index_take(struct schedule *s)
 {
-	struct key_bytes packed;
-	struct span bytes = key_pack(key, &packed);
-	struct schedule_queue *q = map_get(s->queues_by_key, bytes);
+	uint32_t i = index_find(s);
 
-	if (q)
-		return q;
-	q = mem_zalloc(sizeof *q + key->domain.len + 1);
+	s->aliases[i] = NONE;
+	return i;
+}
+
+void
+index_hand_over(struct schedule_queue *from, struct schedule_queue *to)
+{
+	struct schedule *s = to->s;
+	uint32_t last = from->index;
+
+	s->queues[last] = to;
+	while (s->aliases[last] != NONE) {
+		last = s->aliases[last];
+		s->queues[last] = to;
+	}
+	if (to->index != NONE) {
+		s->aliases[last] = s->aliases[to->index];
+		s->aliases[to->index] = from->index;
+	} else {
+		to->index = from->index;
+	}
+	from->index = NONE;
+}
+
+struct schedule_queue *
+queue_at(const struct schedule *s, uint32_t i)
+{
+	struct schedule_queue *q = s->queues[i];
+
+	return q && q->index == i && !q->is_reaped ? q : NULL;
+}
+
+struct schedule_queue *
+queue_blank(struct schedule *s, const struct schedule_key *key)
+{
+	struct schedule_queue *q = mem_zalloc(sizeof *q + key->domain.len + 1);
+
 	q->s = s;
 	q->tenant = key->tenant;
 	q->stream = key->stream;
@@ -69,9 +103,23 @@ queue_of(struct schedule *s, const struct schedule_key *key)
 	list_init(&q->place_link);
 	list_init(&q->site_link);
 	heap_node_init(&q->timer, TIMER_QUEUE);
+	q->index = NONE;
+	s->queue_bytes += sizeof *q + q->domain_len + 1;
+	return q;
+}
+
+struct schedule_queue *
+queue_of(struct schedule *s, const struct schedule_key *key)
+{
+	struct key_bytes packed;
+	struct span bytes = key_pack(key, &packed);
+	struct schedule_queue *q = map_get(s->queues_by_key, bytes);
+
+	if (q)
+		return q;
+	q = queue_blank(s, key);
 	q->index = index_take(s);
 	s->queues[q->index] = q;
-	s->queue_bytes += sizeof *q + q->domain_len + 1;
 	(void)map_put(s->queues_by_key, bytes, q);
 	holds_apply(q);
 	return q;
@@ -85,11 +133,22 @@ queue_free(struct schedule_queue *q)
 	struct key_bytes packed;
 
 	site_unbind(q);
+	if (!q->is_reaped)
+		(void)map_remove(s->queues_by_key, key_pack(&key, &packed));
+	for (uint32_t i = q->index; i != NONE; i = s->aliases[i]) {
+		s->queues[i] = NULL;
+		s->free_queues[s->free_count++] = i;
+	}
+	queue_drop(q);
+}
+
+void
+queue_drop(struct schedule_queue *q)
+{
+	struct schedule *s = q->s;
+
 	list_remove(&q->place_link);
 	heap_remove(&s->timers, &q->timer);
-	(void)map_remove(s->queues_by_key, key_pack(&key, &packed));
-	s->queues[q->index] = NULL;
-	s->free_queues[s->free_count++] = q->index;
 	s->queue_bytes -= sizeof *q + q->domain_len + 1;
 	mem_free(q->hold_reason);
 	mem_free(q->last_reply);
@@ -129,7 +188,7 @@ has_site(const struct schedule_queue *q)
 static enum queue_place
 right_place(const struct schedule_queue *q)
 {
-	if (!queue_is_servable(q) || q->is_looked_up)
+	if (!queue_is_servable(q) || q->is_looked_up || q->is_reaped)
 		return PLACE_NOWHERE;
 	if (!has_site(q))
 		return PLACE_LOOKUP;
@@ -243,22 +302,59 @@ queue_pick(struct schedule_queue *q)
 
 /* ---- selecting ---- */
 
-static bool
-domain_matches(struct span domain, struct span pattern)
+bool
+glob_matches(struct span pattern, struct span text)
 {
-	if (!pattern.len || span_eq(pattern, SPAN("*")))
-		return true;
-	if (span_starts(pattern, SPAN("*.")))
-		return domain.len > pattern.len - 1 &&
-		       span_ends_nocase(domain, span_skip(pattern, 1));
-	return span_eq_nocase(domain, pattern);
+	struct span after = SPAN_EMPTY, from = SPAN_EMPTY;
+	bool has_star = false;
+
+	for (;;) {
+		size_t star = span_find(pattern, '*');
+		struct span piece = span_slice(pattern, 0, star);
+		if (star != SIZE_MAX && span_starts_nocase(text, piece)) {
+			has_star = true;
+			after = pattern = span_skip(pattern, star + 1);
+			from = text = span_skip(text, piece.len);
+			continue;
+		}
+		if (star == SIZE_MAX && span_eq_nocase(text, piece))
+			return true;
+		/* The last star takes one octet more. */
+		if (!has_star || from.len == 0)
+			return false;
+		pattern = after;
+		from = text = span_skip(from, 1);
+	}
+}
+
+static bool
+matches(struct span pattern, struct span text)
+{
+	return !pattern.len || glob_matches(pattern, text);
+}
+
+bool
+schedule_selects(
+    const struct schedule_selector *sel, const struct schedule_key *key)
+{
+	return (!sel->tenant || sel->tenant == key->tenant) &&
+	       (!sel->stream || sel->stream == key->stream) &&
+	       (!sel->classes || sel->classes >> key->class & 1) &&
+	       matches(sel->domain, key->domain) && !sel->site.len;
 }
 
 bool
 queue_matches(
     const struct schedule_queue *q, const struct schedule_selector *sel)
 {
-	return (!sel->tenant || sel->tenant == q->tenant) &&
-	       (!sel->stream || sel->stream == q->stream) &&
-	       domain_matches(span_from(q->domain, q->domain_len), sel->domain);
+	struct schedule_key key = schedule_queue_key(q);
+	struct schedule_selector here = *sel;
+
+	if (sel->site.len) {
+		if (!q->site ||
+		    !glob_matches(sel->site, schedule_site_name(q->site)))
+			return false;
+		here.site = SPAN_EMPTY;
+	}
+	return schedule_selects(&here, &key);
 }

@@ -28,11 +28,13 @@ schedule_new(const struct schedule_policy *policy, uint64_t seed)
 	s->queues_by_key = map_new();
 	s->sites_by_name = map_new();
 	s->lanes_by_key = map_new();
+	s->replayed = map_new();
 	list_init(&s->sites);
 	list_init(&s->to_look_up);
 	list_init(&s->to_wake);
 	list_init(&s->to_connect);
 	list_init(&s->holds);
+	list_init(&s->reaped);
 	return s;
 }
 
@@ -54,17 +56,19 @@ schedule_free(struct schedule **s)
 		site_free_if_unused(
 		    LIST_ENTRY(link, struct schedule_site, all_link));
 	for (uint32_t i = 0; i < old->queue_count; i++)
-		if (old->queues[i])
+		if (old->queues[i] && old->queues[i]->index == i)
 			queue_free(old->queues[i]);
 	BUG_UNLESS(list_is_empty(&old->sites));
 	holds_free(old);
 	map_free(&old->queues_by_key, NULL);
 	map_free(&old->sites_by_name, NULL);
 	map_free(&old->lanes_by_key, NULL);
+	map_free(&old->replayed, NULL);
 	slab_done(&old->slab);
 	mem_free(old->timers.nodes);
 	mem_free(old->queues);
 	mem_free(old->free_queues);
+	mem_free(old->aliases);
 	mem_free(old);
 	*s = NULL;
 }

@@ -99,7 +99,9 @@ struct schedule_key {
 
 struct schedule_selector {
 	uint32_t tenant, stream; /* 0: any */
-	struct span domain; /* empty or "*": any; "*.example.com" */
+	struct span domain; /* empty: any; "*" stands for any octets */
+	struct span site; /* name, the same; queues without a site: no */
+	uint8_t classes; /* bits 1 << enum schedule_class; 0: any */
 };
 
 /* The policy is copied. The seed makes the jitter. */
@@ -264,11 +266,29 @@ size_t schedule_release(
  * once. Held queues stay held. Returns the number of deliveries. */
 size_t schedule_retry(
     struct schedule *s, const struct schedule_selector *sel, int64_t now_us);
-/* Takes everything waiting out, telling each through fn. What is on a
- * connection at this moment is not touched. Returns the number. */
-size_t schedule_remove(struct schedule *s, const struct schedule_selector *sel,
-    schedule_delivery_fn *fn, void *arg);
-/* The same for one message; linear in all that waits, about 10 ns each. */
+/* Takes everything that waits of messages below cut_mno out of its queues at
+ * once: none of it will go, be warned of or expire. schedule_reap_next tells
+ * each, with `tag`. Costs by queues. What is on a connection at this moment is
+ * not touched. Returns the number of deliveries (some above the cut, too). */
+size_t schedule_reap(struct schedule *s, const struct schedule_selector *sel,
+    uint64_t cut_mno, void *tag);
+/* At a restart: a delivery that such an order had meant joins what is reaped. */
+void schedule_add_reaped(struct schedule *s, const struct schedule_key *key,
+    const struct schedule_delivery *d, void *tag, int64_t now_us);
+/* The next of those, which leaves the scheduler for good. False: none is left.
+ * The queue is good for its key until the next call. */
+bool schedule_reap_next(struct schedule *s, struct schedule_queue **ret_queue,
+    struct schedule_delivery *ret_delivery, void **ret_tag);
+/* Everything that waits of messages below cut_mno goes to the queues of another
+ * stream of its tenant. Costs by queues. Returns the number of deliveries. */
+size_t schedule_move(struct schedule *s, const struct schedule_selector *sel,
+    uint64_t cut_mno, uint32_t to_stream, enum schedule_class to_class,
+    int64_t now_us);
+/* Does a queue of this key match? Without a site. */
+bool schedule_selects(
+    const struct schedule_selector *sel, const struct schedule_key *key);
+/* Takes what waits of one message out, telling each through fn; linear in all
+ * that waits, about 10 ns each. */
 size_t schedule_remove_message(
     struct schedule *s, uint64_t mno, schedule_delivery_fn *fn, void *arg);
 size_t schedule_retry_message(struct schedule *s, uint64_t mno, int64_t now_us);
@@ -318,6 +338,7 @@ struct schedule_stats {
 	uint64_t deliveries; /* waiting */
 	uint64_t recipients; /* waiting and in flight */
 	uint64_t in_flight; /* recipients taken and not given back */
+	uint64_t reaped; /* deliveries that schedule_reap_next will tell */
 	uint64_t bytes; /* memory of deliveries and queues */
 };
 

@@ -214,6 +214,7 @@ schedule_set_site(struct schedule *s, struct schedule_queue *queue,
 	queue->valid_until_us = valid_until_us;
 	queue->was_served = false;
 	site_bind(queue, site_name);
+	holds_apply(queue);
 	queue_update(queue);
 	return queue->site;
 }

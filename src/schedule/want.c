@@ -40,6 +40,8 @@ delivery_on_time(struct schedule *s, uint32_t i)
 	struct delivery *d = slab_at(&s->slab, i);
 
 	wheel_remove(w, &s->slab, i);
+	if (s->queues[d->queue]->is_reaped)
+		return;
 	if (d->warn <= w->now || d->expire <= w->now) {
 		wheel_put(w, &s->slab, i, WHEEL_FIRED);
 		return;
@@ -150,10 +152,26 @@ want_resolve(struct schedule *s, struct schedule_want *want)
 	return true;
 }
 
+/* What is reaped has its end elsewhere. */
+static uint32_t
+fired_next(struct schedule *s)
+{
+	struct wheel *w = &s->wheel;
+
+	for (unsigned n = 0; n < WHEEL_BUDGET; n++) {
+		uint32_t i = w->heads[WHEEL_FIRED];
+		if (i == NONE ||
+		    !s->queues[slab_at(&s->slab, i)->queue]->is_reaped)
+			return i;
+		wheel_remove(w, &s->slab, i);
+	}
+	return NONE;
+}
+
 static bool
 want_report(struct schedule *s, struct schedule_want *want)
 {
-	uint32_t i = s->wheel.heads[WHEEL_FIRED];
+	uint32_t i = fired_next(s);
 
 	if (i == NONE)
 		return false;

@@ -89,6 +89,8 @@ def test_summary_and_list(waiting):
 
 
 @pytest.mark.parametrize("selector, found", [
+    (["--class", "transactional"], 1), (["--class", "bulk"], 0), (["--site", "smtp*"], 1),
+    (["--site", "mx*"], 0), (["--domain", "b*y.test"], 1),
     (["--domain", "busy.test"], 1), (["--domain", "*.test"], 1), (["--domain", "other.test"], 0),
     (["--tenant", "default"], 1), (["--stream", "transactional"], 1), (["--stream", "bulk"], 0),
     (["--tenant", "default", "--stream", "transactional", "--domain", "BUSY.test"], 1)])
@@ -154,6 +156,53 @@ def test_bounce_sends_a_report(waiting, sink):
     status = email.message_from_bytes(report.data).get_payload()[1].get_payload()[1]
     assert status["Action"] == "failed" and status["Final-Recipient"].endswith("later@busy.test")
     wait_for(waiting.queue_empty, what="an empty queue")
+
+
+@pytest.mark.parametrize("command, kind", [("expire", "expired"), ("cancel", "cancelled")])
+def test_ending_a_site_s_mail(waiting, sink, command, kind):
+    answer = waiting.cli("queue", command, "--site", "smtp 127.0.0.1*")
+    assert answer["deliveries"] == 1
+    waiting.wait_event(type=kind, message_id=waiting.message_id)
+    wait_for(waiting.queue_empty, what="nothing waits")
+    reports = [m for m in sink.messages if m.recipients == ["a@sender.test"]]
+    if command == "expire":
+        wait_for(lambda: [m for m in sink.messages if m.recipients == ["a@sender.test"]],
+                 what="the report")
+    else:
+        assert not reports
+
+
+def test_move_to_another_stream(waiting, sink):
+    args = ("--tenant", "default", "--domain", "busy.test", "--to", "bulk")
+    assert waiting.cli("queue", "move", *args)["deliveries"] == 1
+    queue, = waiting.cli("queue", "summary")["queues"]
+    assert queue["stream"] == "bulk" and queue["class"] == "bulk"
+    waiting.kill()
+    waiting.start()
+    queue, = wait_for(lambda: waiting.cli("queue", "summary")["queues"], what="the queue")
+    assert queue["stream"] == "bulk" and queue["class"] == "bulk"
+    sink.script.clear()
+    assert waiting.cli("queue", "retry", "--stream", "bulk")["deliveries"] == 1
+    waiting.wait_event(type="delivered", message_id=waiting.message_id)
+
+
+def test_a_great_bounce_outlives_a_crash(routed, sink):
+    """Killed at the answer, long before the work is done."""
+    routed.cli("queue", "hold", "--all")
+    count = 40
+    for i in range(count):
+        routed.submit("a@sender.test", [f"r{n}@d{i}.test" for n in range(25)])
+    answer = routed.cli("queue", "bounce", "--class", "transactional", "--reason", "too much")
+    routed.kill()
+    assert answer["deliveries"] == count
+    routed.start()
+    wait_for(lambda: len(routed.events(type="bounced")) >= count * 25, seconds=30,
+             what="all are bounced")
+    routed.cli("queue", "release", "--all")
+    wait_for(routed.queue_empty, what="reports are delivered")
+    recipients = [e["recipient"] for e in routed.events(type="bounced")]
+    assert len(recipients) == len(set(recipients)) == count * 25
+    assert {r for m in sink.messages for r in m.recipients} == {"a@sender.test"}
 
 
 def test_cancel_sends_none(waiting, sink):

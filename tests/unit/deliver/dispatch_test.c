@@ -15,6 +15,23 @@ static const char discards[] = "  - {domains: [\"*\"], deliver: discard}\n";
 static const char unreachable[] =
     "  - {domains: [\"*\"], deliver: smtp, to: \"127.0.0.1:9\"}\n";
 
+static struct dispatch_request
+durable_request(
+    struct stage *s, enum dispatch_operation operation, uint64_t cut_mno)
+{
+	struct spool_txn *txn = spool_txn_new(s->spool);
+	struct spool_order order = { .kind = SPOOL_ORDER_BOUNCE,
+		.cut_mno = cut_mno };
+	spool_txn_order(txn, &order);
+	assert_int_equal(spool_txn_commit(&txn), 0);
+	return (struct dispatch_request){
+		.operation = operation,
+		.reason = SPAN("because I say so"),
+		.order = dispatch_order_new(s->spool, cut_mno),
+		.cut_mno = cut_mno,
+	};
+}
+
 static size_t
 operate(struct stage *s, enum dispatch_operation operation, uint64_t mno)
 {
@@ -23,7 +40,28 @@ operate(struct stage *s, enum dispatch_operation operation, uint64_t mno)
 		.mno = mno,
 		.reason = SPAN("because I say so"),
 	};
-	return dispatch_operate(s->dispatch, &request);
+	if (mno == 0 && operation >= DISPATCH_BOUNCE)
+		request =
+		    durable_request(s, operation, spool_next_mno(s->spool));
+	size_t count = dispatch_operate(s->dispatch, &request);
+	dispatch_order_unref(&request.order);
+	return count;
+}
+
+static uint64_t
+standing_orders(struct stage *s)
+{
+	struct spool_stats stats;
+	spool_stats(s->spool, &stats);
+	return stats.orders;
+}
+
+static void
+await_no_orders(struct stage *s)
+{
+	for (int i = 0; i < 1000 && standing_orders(s) > 0; i++)
+		stage_run_for(s, 2 * US_PER_MS);
+	assert_int_equal(standing_orders(s), 0);
 }
 
 static void
@@ -65,6 +103,100 @@ test_bounce(void **state)
 	struct dispatch_stats stats;
 	dispatch_stats(s.dispatch, &stats);
 	assert_int_equal(stats.bounced, 3);
+	await_no_orders(&s);
+	stage_close(&s);
+}
+
+/* A crash came between the order and its work: the mail meets it again. */
+static void
+test_order_replayed(void **state)
+{
+	struct stage s;
+	(void)state;
+	stage_open(&s, discards, "");
+	uint64_t cut_mno = spool_next_mno(s.spool) + 3;
+	struct dispatch_request request =
+	    durable_request(&s, DISPATCH_EXPIRE, cut_mno);
+	dispatch_replay(s.dispatch, &request);
+	dispatch_order_unref(&request.order);
+	(void)stage_submit(&s, &simple);
+	(void)stage_submit(&s, &simple);
+	stage_run_until(&s, EVENT("expired"), 2);
+	assert_int_equal(standing_orders(&s), 1);
+	dispatch_recovered(s.dispatch);
+	(void)stage_submit(&s, &simple); /* at the cut: not meant */
+	stage_run_until(&s, EVENT("delivered"), 1);
+	await_no_orders(&s);
+	assert_int_equal(stage_count(&s, EVENT("expired")), 2);
+	assert_int_equal(stage_live(&s), 0);
+	stage_close(&s);
+}
+
+/* What is not worked off when the service ends stands for the next one. */
+static void
+test_order_kept(void **state)
+{
+	struct stage s;
+	(void)state;
+	stage_open(&s, discards, "");
+	(void)operate(&s, DISPATCH_HOLD, 0);
+	(void)stage_submit(&s, &simple);
+	assert_int_equal(operate(&s, DISPATCH_BOUNCE, 0), 1);
+	spool_stop(s.spool);
+	dispatch_free(&s.dispatch);
+	assert_int_equal(standing_orders(&s), 1);
+	stage_close(&s);
+}
+
+static struct schedule_key moved_key;
+
+static void
+on_moved(void *arg, const struct schedule_queue_facts *facts)
+{
+	(void)arg;
+	moved_key = facts->key;
+}
+
+/* To another stream: what waits now, and what comes back after a crash. */
+static void
+test_move(void **state)
+{
+	struct stage s;
+	const struct schedule_selector all = { .tenant = 0 };
+	(void)state;
+	stage_open(&s, discards, "");
+	(void)operate(&s, DISPATCH_HOLD, 0);
+	(void)stage_submit(&s, &simple);
+	struct dispatch_request request =
+	    durable_request(&s, DISPATCH_MOVE, spool_next_mno(s.spool) + 2);
+	request.to_stream = 2;
+	request.to_class = SPOOL_BULK;
+	assert_int_equal(dispatch_operate(s.dispatch, &request), 1);
+	dispatch_order_unref(&request.order);
+	(void)stage_submit(&s, &simple);
+	schedule_each_queue(
+	    dispatch_schedule(s.dispatch), &all, on_moved, NULL);
+	assert_int_equal(moved_key.stream, 2);
+	assert_int_equal(moved_key.class, SCHEDULE_BULK);
+	(void)operate(&s, DISPATCH_RELEASE, 0);
+	stage_run_until(&s, EVENT("delivered"), 2);
+	assert_int_equal(standing_orders(&s), 1);
+	stage_close(&s);
+}
+
+/* A move of which a restart finds nothing is forgotten. */
+static void
+test_move_forgotten(void **state)
+{
+	struct stage s;
+	(void)state;
+	stage_open(&s, discards, "");
+	struct dispatch_request request =
+	    durable_request(&s, DISPATCH_MOVE, spool_next_mno(s.spool));
+	dispatch_replay(s.dispatch, &request);
+	dispatch_order_unref(&request.order);
+	dispatch_recovered(s.dispatch);
+	await_no_orders(&s);
 	stage_close(&s);
 }
 
@@ -274,6 +406,10 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hold_and_release),
 		cmocka_unit_test(test_bounce),
+		cmocka_unit_test(test_order_replayed),
+		cmocka_unit_test(test_order_kept),
+		cmocka_unit_test(test_move),
+		cmocka_unit_test(test_move_forgotten),
 		cmocka_unit_test(test_bounce_on_a_full_disk),
 		cmocka_unit_test(test_cancel),
 		cmocka_unit_test(test_retry_now),

@@ -122,3 +122,18 @@ on_told(
 	told->count++;
 	told->last = *d;
 }
+
+static inline size_t
+reap_all(struct schedule *s, const struct schedule_selector *sel,
+    schedule_delivery_fn *fn, void *arg)
+{
+	struct schedule_queue *q;
+	struct schedule_delivery d;
+	void *tag;
+	size_t count = 0;
+
+	(void)schedule_reap(s, sel, UINT64_MAX, NULL);
+	for (; schedule_reap_next(s, &q, &d, &tag); count++)
+		fn(arg, q, &d);
+	return count;
+}

@@ -32,18 +32,30 @@ selectors_match(void **state)
 		struct schedule_selector sel;
 		size_t count;
 	} cases[] = {
-		{ { 0, 0, { "", 0 } }, 3 },
-		{ { 0, 0, { "*", 1 } }, 3 },
-		{ { 1, 0, { "", 0 } }, 2 },
-		{ { 1, 1, { "", 0 } }, 2 },
-		{ { 1, 2, { "", 0 } }, 0 },
-		{ { 0, 0, { "a.example", 9 } }, 2 },
-		{ { 0, 0, { "A.Example", 9 } }, 2 },
-		{ { 2, 0, { "a.example", 9 } }, 1 },
-		{ { 0, 0, { "*.b.example", 11 } }, 1 },
-		{ { 0, 0, { "*.a.example", 11 } }, 0 },
-		{ { 0, 0, { "*.example", 9 } }, 3 },
-		{ { 0, 0, { "example", 7 } }, 0 },
+		{ { .tenant = 0, .stream = 0, .domain = { "", 0 } }, 3 },
+		{ { .tenant = 0, .stream = 0, .domain = { "*", 1 } }, 3 },
+		{ { .tenant = 1, .stream = 0, .domain = { "", 0 } }, 2 },
+		{ { .tenant = 1, .stream = 1, .domain = { "", 0 } }, 2 },
+		{ { .tenant = 1, .stream = 2, .domain = { "", 0 } }, 0 },
+		{ { .tenant = 0, .stream = 0, .domain = { "a.example", 9 } },
+		    2 },
+		{ { .tenant = 0, .stream = 0, .domain = { "A.Example", 9 } },
+		    2 },
+		{ { .tenant = 2, .stream = 0, .domain = { "a.example", 9 } },
+		    1 },
+		{ { .tenant = 0, .stream = 0, .domain = { "*.b.example", 11 } },
+		    1 },
+		{ { .tenant = 0, .stream = 0, .domain = { "*.a.example", 11 } },
+		    0 },
+		{ { .tenant = 0, .stream = 0, .domain = { "*.example", 9 } },
+		    3 },
+		{ { .tenant = 0, .stream = 0, .domain = { "example", 7 } }, 0 },
+		{ { .domain = { "m*.b.ex*le", 10 } }, 1 },
+		{ { .domain = { "*b*", 3 } }, 1 },
+		{ { .domain = { "*a.*.example", 12 } }, 0 },
+		{ { .classes = 1 << SCHEDULE_BULK }, 3 },
+		{ { .classes = 1 << SCHEDULE_REPORT }, 0 },
+		{ { .site = { "*", 1 } }, 0 },
 	};
 
 	(void)state;
@@ -91,7 +103,8 @@ latest_rule_decides(void **state)
 static void
 hold_outlives_its_queue(void **state)
 {
-	static const struct schedule_selector a = { 0, 0, { "a.example", 9 } };
+	static const struct schedule_selector a = { .domain = {
+							"a.example", 9 } };
 	struct schedule *s = schedule_new(&policy, 1);
 	struct schedule_stats stats;
 	struct told told = { 0 };
@@ -100,7 +113,7 @@ hold_outlives_its_queue(void **state)
 
 	add(s, key_of(1, SCHEDULE_BULK, "a.example"), 1, now_us);
 	assert_int_equal(schedule_hold(s, &a, SPAN("why")), 1);
-	assert_int_equal(schedule_remove(s, &a, on_told, &told), 1);
+	assert_int_equal(reap_all(s, &a, on_told, &told), 1);
 	now_us += 2 * US_PER_MIN;
 	expect_idle(s, now_us);
 	schedule_stats(s, &stats);
@@ -117,7 +130,8 @@ hold_outlives_its_queue(void **state)
 static void
 held_mail_stays_even_linked(void **state)
 {
-	static const struct schedule_selector a = { 0, 0, { "a.example", 9 } };
+	static const struct schedule_selector a = { .domain = {
+							"a.example", 9 } };
 	struct schedule *s = schedule_new(&policy, 1);
 	struct schedule_connection c;
 	struct schedule_queue *q;

@@ -362,7 +362,7 @@ world_meddle(struct world *w)
 		break;
 	case 4:
 		if (roll(w, 10) == 0)
-			(void)schedule_remove(w->s, &sel, on_removed, w);
+			(void)reap_all(w->s, &sel, on_removed, w);
 		break;
 	case 5:
 		(void)schedule_remove_message(
