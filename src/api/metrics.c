@@ -37,6 +37,7 @@ static const struct metric metrics[] = {
 	{ "recipients_deferred_total", true, AT(dispatch.deferred), "Attempts that ended in a deferral, by recipient." },
 	{ "recipients_bounced_total", true, AT(dispatch.bounced), "Recipients that bounced." },
 	{ "recipients_expired_total", true, AT(dispatch.expired), "Recipients that expired." },
+	{ "recipients_unreadable_total", true, AT(dispatch.unreadable), "Recipients that expired because their message was damaged." },
 	{ "queue_messages", false, AT(spool.messages), "Messages with a recipient that waits." },
 	{ "queue_recipients", false, AT(spool.recipients), "Recipients that wait." },
 	{ "queue_deliveries", false, AT(schedule.deliveries), "Deliveries that wait." },

@@ -16,6 +16,7 @@ add_dispatch(struct dispatch_stats *sum, const struct dispatch_stats *one)
 	sum->deferred += one->deferred;
 	sum->bounced += one->bounced;
 	sum->expired += one->expired;
+	sum->unreadable += one->unreadable;
 	sum->transactions += one->transactions;
 }
 

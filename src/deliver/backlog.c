@@ -140,9 +140,9 @@ record(struct dispatch *d, struct backlog_entry *e)
 		LOG(LOG_ERROR, "deliver", "a queued message is unreadable",
 		    LOG_N("mno", e->delivery.mno),
 		    LOG_C("reason", error_text(err)));
-		if (cause->result.kind != SPOOL_DEFERRED)
-			outcome_expire_unreadable(d, &e->delivery);
-		return 0;
+		return cause->result.kind == SPOOL_DEFERRED
+			   ? 0
+			   : outcome_expire_unreadable(d, &a);
 	}
 	TRY(err);
 	int done = cause->warning

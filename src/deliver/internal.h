@@ -158,9 +158,10 @@ MUST_CHECK int outcome_record(struct dispatch *d, const struct attempt *a,
 /* A delay warning: the delivery stays queued. */
 MUST_CHECK int outcome_warn(
     struct dispatch *d, const struct attempt *a, const struct result *result);
-/* The message cannot be opened any more: its recipients end here. */
-void outcome_expire_unreadable(
-    struct dispatch *d, const struct schedule_delivery *delivery);
+/* The message cannot be opened any more: the recipients of `a` end here, which
+ * an event and the postmaster are told. A negative code as above. */
+MUST_CHECK int outcome_expire_unreadable(
+    struct dispatch *d, const struct attempt *a);
 
 /* ---- backlog.c ---- */
 
@@ -445,7 +446,7 @@ struct hint {
 struct dispatch_counters {
 	atomic_uint_fast64_t connections_open, connections_made,
 	    connections_failed;
-	atomic_uint_fast64_t delivered, deferred, bounced, expired;
+	atomic_uint_fast64_t delivered, deferred, bounced, expired, unreadable;
 	atomic_uint_fast64_t transactions;
 };
 

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "deliver/internal.h"
 #include "log/log.h"
+#include "report/damage.h"
 #include "report/notice.h"
 
 /*
@@ -508,19 +509,83 @@ outcome_warn(
 	return 0;
 }
 
-void
-outcome_expire_unreadable(
-    struct dispatch *d, const struct schedule_delivery *delivery)
+static void
+add_damage_event(struct dispatch *d, const struct attempt *a,
+    const struct damage *damage, struct spool_txn *txn)
+{
+	const struct event e = {
+		.type = EVENT_EXPIRED,
+		.event_id = next_event_id(d),
+		.time_us = damage->now_us,
+		.mno = damage->mno,
+		.recipients = damage->recipients,
+		.tenant = damage->tenant_name,
+		.stream = damage->stream_name,
+		.attempt = a->delivery.attempts,
+		.reply = SPAN("the message's record in the spool is damaged"),
+		.step = SPAN("spool"),
+	};
+	buf_clear(&d->lines);
+	event_render(&e, &d->lines);
+	spool_txn_event(txn, buf_span(&d->lines));
+}
+
+static int
+add_damage(struct dispatch *d, const struct attempt *a, struct spool_txn *txn,
+    struct intake_message **ret_letter)
+{
+	struct directory_snapshot *names = directory_snapshot(d->directory);
+	const struct directory_tenant *tenant =
+	    directory_tenant(names, a->tenant);
+	const struct directory_stream *stream =
+	    directory_stream(names, a->stream);
+	const struct damage damage = {
+		.intake = d->intake,
+		.config = d->config,
+		.mno = a->delivery.mno,
+		.recipients = a->delivery.rcpt_count,
+		.tenant = a->tenant,
+		.stream = a->stream,
+		.tenant_name = span_of(tenant != NULL ? tenant->name : NULL),
+		.stream_name = span_of(stream != NULL ? stream->name : NULL),
+		.now_us = loop_wall_us(d->loop),
+	};
+	int err = damage_add(&damage, txn, ret_letter);
+	if (err == 0)
+		add_damage_event(d, a, &damage, txn);
+	directory_snapshot_unref(&names);
+	return err;
+}
+
+int
+outcome_expire_unreadable(struct dispatch *d, const struct attempt *a)
 {
 	struct spool_txn *txn = spool_txn_new(d->spool);
+	struct intake_message *letter = NULL;
+	int err = add_damage(d, a, txn, &letter);
+	if (err < 0) {
+		spool_txn_free(&txn);
+		return err;
+	}
 	struct spool_outcome outcome = {
-		.mno = delivery->mno,
-		.rcpt_first = delivery->rcpt_first,
-		.rcpt_count = delivery->rcpt_count,
+		.mno = a->delivery.mno,
+		.rcpt_first = a->delivery.rcpt_first,
+		.rcpt_count = a->delivery.rcpt_count,
 		.kind = SPOOL_EXPIRED,
-		.attempts = delivery->attempts,
+		.attempts = a->delivery.attempts,
 	};
 	spool_txn_outcome(txn, &outcome);
-	spool_txn_submit(&txn, NULL, NULL);
-	count_run(d, SPOOL_EXPIRED, delivery->rcpt_count);
+	struct submission *s = NULL;
+	if (letter != NULL) {
+		const struct result expired = { .kind = SPOOL_EXPIRED };
+		s = submission_new(d);
+		submission_add(s, a, &expired, &a->delivery, false);
+	}
+	intake_submit(
+	    d->intake, &txn, &letter, letter != NULL, submission_done, s);
+	if (!a->recounted) {
+		count_run(d, SPOOL_EXPIRED, a->delivery.rcpt_count);
+		dispatch_count(&d->counters.unreadable, a->delivery.rcpt_count);
+	}
+	return 0;
 }

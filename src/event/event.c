@@ -76,7 +76,11 @@ put_message(const struct event *e, struct buf *out)
 {
 	char id[MSGID_TEXT_SIZE];
 
-	put_text(out, "message_id", span_of(msgid_format(&e->message_id, id)));
+	if (e->mno == 0)
+		put_text(out, "message_id",
+		    span_of(msgid_format(&e->message_id, id)));
+	put_number(out, "mno", e->mno);
+	put_number(out, "recipients", e->recipients);
 	put_text(out, "tenant", e->tenant);
 	put_text(out, "stream", e->stream);
 	put_text(out, "sender", e->sender);

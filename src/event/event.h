@@ -53,6 +53,10 @@ struct event {
 	int64_t attempt_us; /* how long the transaction took */
 	int64_t age_us; /* since acceptance */
 	int64_t next_attempt_us; /* wall; deferred only */
+	/* Of a message that cannot be read, which has no id any more: its
+	 * number in the spool, and how many recipients end. */
+	uint64_t mno;
+	uint32_t recipients;
 	bool duplicate_risk; /* broken after the final dot: may arrive twice */
 };
 

@@ -160,10 +160,12 @@ def test_a_second_sigterm_ends_at_once(relays, receivers):
     relay.wait_event(type="delivered")
 
 
-def test_a_failing_disk_is_told(relays, receivers):
+def test_a_failing_disk_is_told(relays, receivers, monkeypatch):
     """What is not on the disk is refused; the log says why nothing goes on."""
     if shutil.which("strace") is None:
         pytest.skip("strace is missing")
+    # It cannot look for leaks in a process that is traced.
+    monkeypatch.setenv("ASAN_OPTIONS", "detect_leaks=0:abort_on_error=1")
     relay = relays(**TRUSTED, routes=through(receivers()),
                    delivery={"private_networks": "allow", "threads": 1})
     segments = [relay.data_dir / f"spool/{number:016x}.seg" for number in range(1, 9)]
@@ -187,3 +189,41 @@ def test_a_failing_disk_is_told(relays, receivers):
     assert send() == 451
     assert relay.run("status").returncode == 1
     assert relay.stop() == 0
+
+
+def test_damage_to_a_queued_message_is_told(relays, receivers):
+    """Its sender is lost with its record: the event log and the postmaster hear
+    of it, and nothing wrong is delivered."""
+    rest, desk = receivers(script={"RCPT": "450 4.2.0 later"}), receivers()
+    relay = relays(**TRUSTED, retry={"schedule": ["1s"], "expire": "3s"},
+                   reports={"postmaster_copies": True, "postmaster": "desk@own.test"},
+                   routes=[{"domains": ["own.test"], "deliver": "smtp",
+                            "to": f"127.0.0.1:{desk.port}"}, *through(rest)]).start()
+    with smtplib.SMTP("127.0.0.1", relay.port, timeout=30) as client:
+        client.sendmail("doomed@sender.test", ["b@example.test", "c@example.test"],
+                        "Subject: x\r\n\r\n")
+    relay.wait_event(type="deferred")
+    damage(relay, b"doomed@sender.test")
+    event = relay.wait_event(type="expired")
+    assert event["mno"] and event["recipients"] == 2 and event["tenant"] == "default"
+    assert "damaged" in event["reply"] and "message_id" not in event
+    wait_for(lambda: desk.messages, what="a letter to the postmaster")
+    letter = desk.messages[0]
+    assert letter.sender == "" and f"message number {event['mno']}".encode() in letter.data
+    assert not rest.messages and len(relay.events(type="expired")) == 1
+    status = relay.run("status")
+    assert status.returncode == 1 and b"damaged" in status.stdout
+    told = relay.run("events", "--type", "expired")
+    assert told.returncode == 0 and b"damaged" in told.stdout
+
+
+def damage(relay, text):
+    """Flips a bit of the one segment that has it."""
+    for path in (relay.data_dir / "spool").glob("*.seg"):
+        at = path.read_bytes().find(text)
+        if at >= 0:
+            with open(path, "r+b") as segment:
+                segment.seek(at)
+                segment.write(bytes([text[0] ^ 1]))
+            return
+    raise AssertionError(f"{text!r} is in no segment")

@@ -55,6 +55,13 @@ a_full_line_has_every_field_once(void **state)
 	    strstr(text, "\"next_attempt\":\"2023-11-14T22:14:20.000Z\""));
 	assert_null(strstr(text, "sender"));
 	assert_null(strstr(text, "duplicate_risk"));
+	buf_clear(&out);
+	e.mno = 77;
+	e.recipients = 3;
+	event_render(&e, &out);
+	text = buf_cstring(&out);
+	assert_non_null(strstr(text, "\"mno\":77,\"recipients\":3"));
+	assert_null(strstr(text, "message_id"));
 	buf_done(&out);
 }
 
