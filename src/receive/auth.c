@@ -25,6 +25,7 @@ struct auth {
 	const struct stream *stream;
 	bool login; /* LOGIN: the server asks before the client speaks */
 	bool asked; /* LOGIN: and has */
+	unsigned prompts; /* LOGIN: given so far */
 	unsigned steps;
 	bool finishing; /* only the client's empty line is left */
 	char *challenge; /* libgsasl's */
@@ -262,6 +263,15 @@ take_scram_identity(struct auth *a)
 	return true;
 }
 
+/* LOGIN was never specified beyond a draft: clients compare the prompts with
+ * what servers have always sent, "Username:" and "Password:", which are not
+ * the library's. */
+static struct span
+login_prompt(struct auth *a)
+{
+	return a->prompts++ == 0 ? SPAN("VXNlcm5hbWU6") : SPAN("UGFzc3dvcmQ6");
+}
+
 static enum auth_result
 take_result(struct auth *a, int code, struct span *ret_challenge)
 {
@@ -270,6 +280,8 @@ take_result(struct auth *a, int code, struct span *ret_challenge)
 	*ret_challenge = span_of(a->challenge);
 	switch (code) {
 	case GSASL_NEEDS_MORE:
+		if (a->login)
+			*ret_challenge = login_prompt(a);
 		return AUTH_CHALLENGE;
 	case GSASL_OK:
 		break;

@@ -319,6 +319,15 @@ def test_all_mechanisms_log_in(relays):
         client.envelope()
 
 
+def test_login_asks_in_the_words_that_old_clients_compare(relays):
+    client = secure(relays(routes=DISCARD).start())
+    client.ehlo()
+    assert client.command("AUTH LOGIN").text == b64("Username:")
+    assert client.command(b64("user")).text == b64("Password:")
+    assert client.code("*") == 501
+    assert client.command("AUTH LOGIN " + b64("user")).text == b64("Password:")
+
+
 def test_one_name_may_not_act_for_another(relays):
     relay = relays(routes=DISCARD).start()
     made = relay.credential()

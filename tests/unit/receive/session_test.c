@@ -456,7 +456,7 @@ test_auth_failure_closes(void **state)
 	command(&c, "EHLO me", "250-");
 	command(&c, "AUTH PLAIN =", "501 5.5.2");
 	command(&c, "AUTH NOSUCH", "504 ");
-	command(&c, "AUTH LOGIN", "334 VXNlciBOYW1l");
+	command(&c, "AUTH LOGIN", "334 VXNlcm5hbWU6");
 	command(&c, "*", "501 5.7.0");
 	int64_t start = clock_monotonic_us();
 	log_in(s, &c, "wrong");
