@@ -21,6 +21,8 @@
 
 /* What the event and the queue's lists show of a subject. */
 #define SUBJECT_SHOWN_MAX 200
+/* RFC 5322 §2.1.1, without the CRLF. */
+#define TEXT_LINE_MAX 998
 
 static bool
 has_octet_above_127(struct span s)
@@ -35,6 +37,23 @@ has_octet_above_127(struct span s)
 	for (; i < s.len; i++)
 		seen |= (uint64_t)(unsigned char)s.ptr[i];
 	return (seen & UINT64_C(0x8080808080808080)) != 0;
+}
+
+/* Who may send binary mail says so even of text. Whether it is text decides
+ * whether a server without BINARYMIME can take it (RFC 3030 §3). */
+static void
+look_for_binary(struct intake_message *m, struct span piece)
+{
+	char before = m->last[1];
+
+	for (size_t i = 0; i < piece.len && !m->not_text; i++) {
+		char c = piece.ptr[i];
+
+		m->line_length = c == '\n' ? 0 : m->line_length + 1;
+		m->not_text = c == '\0' || (before == '\r') != (c == '\n') ||
+			      m->line_length > TEXT_LINE_MAX + 1;
+		before = c;
+	}
 }
 
 static void
@@ -58,6 +77,8 @@ write_draft(struct intake_message *m, struct span piece)
 	    dots_needed(&m->dots, piece))
 		m->envelope.flags |= SPOOL_DOTS;
 	BUG_UNLESS(piece.ptr != NULL);
+	if (m->binary)
+		look_for_binary(m, piece);
 	m->last[0] = m->last[1];
 	if (piece.len > 1)
 		m->last[0] = piece.ptr[piece.len - 2];
@@ -294,9 +315,19 @@ content_begin(struct intake_message *m)
 void
 intake_body(struct intake_message *m, struct span piece)
 {
+	const struct reply too_big = REPLY(552, 5, 3, 4,
+	    "the message is larger than this server "
+	    "accepts");
+
 	if (m->refusal.code != 0 || piece.len == 0)
 		return;
 	content_begin(m);
+	m->size += piece.len;
+	if (m->client.origin != INTAKE_REPORT &&
+	    m->size > m->config->limits.message_size) {
+		message_refuse(m, &too_big);
+		return;
+	}
 	if (m->header_done)
 		write_draft(m, piece);
 	else
@@ -325,8 +356,11 @@ content_end(struct intake_message *m)
 	content_begin(m);
 	if (!m->header_done)
 		end_header(m);
-	if (!m->binary && memcmp(m->last, "\r\n", 2) != 0)
+	bool ended = memcmp(m->last, "\r\n", 2) == 0;
+	if (!m->binary && !ended)
 		write_draft(m, SPAN("\r\n"));
+	if (m->binary && !m->not_text && ended)
+		m->envelope.flags &= ~(uint32_t)SPOOL_BINARY;
 	if (dots_needed(&(struct dots){ 0 }, buf_span(&m->prefix)))
 		m->envelope.flags |= SPOOL_DOTS;
 	m->envelope.prefix = buf_span(&m->prefix);

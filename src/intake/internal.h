@@ -37,7 +37,7 @@ struct intake_message {
 	uint32_t rcpt_capacity;
 	struct map *seen; /* recipients, from the second on */
 	bool utf8_asked; /* MAIL said SMTPUTF8 */
-	bool binary;
+	bool binary; /* MAIL said BODY=BINARYMIME */
 
 	/* Content. While the header section is incomplete it gathers in
 	 * `header`; then the draft gets it, edited, and all that follows. */
@@ -48,6 +48,9 @@ struct intake_message {
 	struct spool_draft *draft;
 	struct dots dots;
 	char last[2]; /* octets of the draft, for the final CRLF */
+	uint64_t size; /* octets that came */
+	bool not_text; /* binary: and some octet of it needs that */
+	size_t line_length; /* binary: of the draft's last line */
 
 	/* A refusal decided before END; code 0: none. */
 	struct reply refusal;

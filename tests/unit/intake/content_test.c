@@ -12,7 +12,7 @@ setup(void **state)
 {
 	static const char config[] =
 	    DOOR_CONFIG "limits: {header_size: 4096, header_fields: 20, "
-			"received_fields: 5}\n";
+			"received_fields: 5, message_size: 1M}\n";
 
 	(void)state;
 	door_open(&door, config);
@@ -143,6 +143,75 @@ test_flags_of_addresses(void **state)
 	buf_done(&text);
 }
 
+/* Clients that can send binary mail announce all of theirs as such. */
+static void
+test_text_announced_as_binary(void **state)
+{
+	static const struct {
+		const char *body;
+		uint32_t flags;
+	} rows[] = {
+		{ "text\r\n", 0 },
+		{ "text\r\n\xc3\xa4\r\n", SPOOL_8BIT },
+		{ "no end", SPOOL_BINARY },
+		{ "bare\nLF\r\n", SPOOL_BINARY },
+		{ "bare\rCR\r\n", SPOOL_BINARY },
+		{ "CR\r\r\n", SPOOL_BINARY },
+	};
+	const struct intake_client client = { .origin = INTAKE_MX };
+	struct smtp_mail mail = door_mail("s@sender.example");
+	struct spool_message *message;
+	struct buf text = BUF_EMPTY, stored = BUF_EMPTY;
+
+	(void)state;
+	mail.body = SMTP_BODY_BINARYMIME;
+	for (size_t i = 0; i < 6 + 2; i++) {
+		size_t row = i < 6 ? i : 0;
+		buf_clear(&text);
+		buf_append_str(&text, "Subject: s\r\n\r\n");
+		for (size_t j = 0; i >= 6 && j < 992 + i; j++)
+			buf_append_char(&text, 'x'); /* 998 and 999 in all */
+		if (i >= 6)
+			buf_append_str(&text, "\r\n");
+		buf_append_str(&text, rows[row].body);
+		uint32_t flags = i == 7 ? SPOOL_BINARY : rows[row].flags;
+		for (size_t step = 0; step < 3; step++) {
+			assert_int_equal(
+			    250, door_send(&door, &client, &mail,
+				     "a@local.example", buf_span(&text), step));
+			door_read(&door, &message, &stored);
+			if (spool_message_envelope(message)->flags != flags)
+				fail_msg("row %zu, step %zu", i, step);
+			spool_message_unref(&message);
+		}
+	}
+	buf_done(&text);
+	buf_done(&stored);
+}
+
+/* The limit holds for all doors: sendmail knows no SIZE. */
+static void
+test_size(void **state)
+{
+	const struct intake_client client = { .origin = INTAKE_SENDMAIL };
+	struct smtp_mail mail = door_mail("s@sender.example");
+	struct buf text = BUF_EMPTY;
+
+	(void)state;
+	buf_append_str(&text, "Subject: big\r\n\r\n");
+	while (buf_size(&text) < 1024 * 1024 - 2)
+		buf_append_char(&text, 'x');
+	buf_append_str(&text, "\r\n");
+	assert_int_equal(250, door_send(&door, &client, &mail,
+				  "a@local.example", buf_span(&text), 4093));
+	buf_append_str(&text, ".");
+	assert_int_equal(552, door_send(&door, &client, &mail,
+				  "a@local.example", buf_span(&text), 4093));
+	assert_int_equal(552, door_send(&door, &client, &mail,
+				  "a@local.example", buf_span(&text), 0));
+	buf_done(&text);
+}
+
 static void
 repeat(const char *line, size_t count, const char *end, struct buf *ret)
 {
@@ -238,6 +307,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
 		cmocka_unit_test(test_flags_of_addresses),
+		cmocka_unit_test(test_text_announced_as_binary),
+		cmocka_unit_test(test_size),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_large),
 	};
