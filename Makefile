@@ -17,6 +17,9 @@ test: test-deps
 bench: bench-deps
 	@bench/run
 
+bench-full: bench-deps
+	@bench/run --full
+
 lint: test-deps
 	@tools/lint
 
@@ -38,4 +41,4 @@ clean:
 build-deps test-deps bench-deps:
 	@tools/install-packages $(@:-deps=)
 
-.PHONY: all run test bench lint asan tsan fuzz install clean build-deps test-deps bench-deps
+.PHONY: all run test bench bench-full lint asan tsan fuzz install clean build-deps test-deps bench-deps

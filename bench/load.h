@@ -28,13 +28,15 @@ struct load_options {
 	struct netaddr to;
 	uint64_t messages;
 	uint64_t per_connection; /* messages; 0: any number */
+	uint64_t rate; /* messages per second; 0: as fast as it goes */
 	uint32_t connections, size, recipients, domains;
 	enum load_mode mode;
 	bool starttls, implicit_tls;
 	const char *username, *password; /* NULL: no AUTH */
 	const char *sender, *recipient; /* {n} message, {r} recipient, {d} */
 	const char *tag; /* ids are TAG-NUMBER */
-	const char *ledger; /* file for the ids of acknowledged messages */
+	/* File for the ids of acknowledged messages and when they were. */
+	const char *ledger;
 	int64_t stall_us; /* give up when nothing happens for so long */
 };
 
@@ -60,6 +62,8 @@ struct load {
 
 /* The next number to send; false when there are no more. */
 bool load_take(struct load *load, uint64_t *ret_number);
+/* When the message of this number may be begun; monotonic. */
+int64_t load_due_us(const struct load *load, uint64_t number);
 /* A number whose message was not sent: another session takes it. */
 void load_give_back(struct load *load, uint64_t number);
 void load_acknowledged(struct load *load, uint64_t number, int64_t time_us);

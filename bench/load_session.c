@@ -44,7 +44,7 @@ struct answer {
 struct session {
 	struct load *load;
 	struct loop_watch watch;
-	struct loop_timer reconnect;
+	struct loop_timer reconnect, pace;
 	struct stream *stream; /* NULL while not connected */
 	enum step step;
 	bool is_handshaking, is_secured;
@@ -77,6 +77,7 @@ static void
 disconnect(struct session *s)
 {
 	loop_unwatch(&s->watch);
+	loop_timer_clear(&s->pace);
 	stream_free(&s->stream);
 	buf_clear(&s->in);
 	buf_clear(&s->out);
@@ -245,6 +246,24 @@ enter_mail(struct session *s)
 }
 
 static void
+send_envelope(struct session *s)
+{
+	if (s->load->options.mode == LOAD_LOCKSTEP)
+		message_append_mail(s->load, s->number, &s->out);
+	else
+		append_envelope(s, s->number, &s->out);
+}
+
+static void
+on_pace(struct loop_timer *timer)
+{
+	struct session *s = LIST_ENTRY(timer, struct session, pace);
+
+	send_envelope(s);
+	flush(s);
+}
+
+static void
 begin_message(struct session *s)
 {
 	struct load *load = s->load;
@@ -259,10 +278,11 @@ begin_message(struct session *s)
 	s->has_message = true;
 	s->on_connection++;
 	enter_mail(s);
-	if (load->options.mode == LOAD_LOCKSTEP)
-		message_append_mail(load, s->number, &s->out);
+	if (load_due_us(load, s->number) > clock_monotonic_us())
+		loop_timer_set(
+		    load->loop, &s->pace, load_due_us(load, s->number));
 	else
-		append_envelope(s, s->number, &s->out);
+		send_envelope(s);
 }
 
 static void
@@ -594,6 +614,7 @@ session_new(struct load *load)
 	s->load = load;
 	s->watch.on_ready = on_ready;
 	s->reconnect.on_time = on_reconnect;
+	s->pace.on_time = on_pace;
 	connect_now(s);
 	return s;
 }

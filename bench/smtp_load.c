@@ -36,6 +36,8 @@ static const char usage[] =
     "                         goes with the final dot, lockstep: each command\n"
     "                         waits for its reply\n"
     "  --per-connection N     messages on one connection (any number)\n"
+    "  --rate N               messages per second, all together (as fast as\n"
+    "                         it goes); not with --mode ahead\n"
     "  --sender PATTERN       (sender@bench.invalid)\n"
     "  --recipient PATTERN    (user{n}@d{d}.bench.invalid): {n} number of the\n"
     "                         message, {r} of the recipient in it, {d} of the\n"
@@ -44,7 +46,8 @@ static const char usage[] =
     "  --username U --password P   AUTH PLAIN\n"
     "  --starttls, --implicit-tls  certificates are not checked\n"
     "  --tag TEXT             X-Bench-Id is TEXT-NUMBER (bench)\n"
-    "  --ledger FILE          append the id of each acknowledged message\n"
+    "  --ledger FILE          append ID MICROSECONDS (wall time) of each\n"
+    "                         acknowledged message\n"
     "  --stall SECONDS        give up when nothing happens for so long (60)\n";
 
 /* Signal handlers know nothing else. */
@@ -71,6 +74,16 @@ load_give_back(struct load *load, uint64_t number)
 	load->returned[load->returned_count++] = number;
 }
 
+int64_t
+load_due_us(const struct load *load, uint64_t number)
+{
+	uint64_t rate = load->options.rate;
+
+	if (rate == 0)
+		return load->start_us;
+	return load->start_us + (int64_t)(number * US_PER_S / rate);
+}
+
 static void
 progressed(struct load *load)
 {
@@ -85,9 +98,10 @@ load_acknowledged(struct load *load, uint64_t number, int64_t time_us)
 	histogram_add(&load->time_to_reply, time_us);
 	progressed(load);
 	/* At once: whoever reads it may have killed the server meanwhile. */
-	if (load->ledger && (fprintf(load->ledger, "%s-%" PRIu64 "\n",
-				 load->options.tag, number) < 0 ||
-				fflush(load->ledger) != 0))
+	if (load->ledger &&
+	    (fprintf(load->ledger, "%s-%" PRIu64 " %" PRId64 "\n",
+		 load->options.tag, number, clock_wall_us()) < 0 ||
+		fflush(load->ledger) != 0))
 		load_give_up(load, SPAN("cannot write the ledger"));
 }
 
@@ -337,6 +351,9 @@ parse_option(struct load_options *o, int option, const char *value)
 		o->per_connection =
 		    option_number("--per-connection", value, 0, UINT32_MAX);
 		break;
+	case 'R':
+		o->rate = option_number("--rate", value, 1, 1000000);
+		break;
 	case 'S':
 		o->stall_us =
 		    (int64_t)option_number("--stall", value, 1, 86400) *
@@ -370,6 +387,7 @@ parse_options(int argc, char **argv, struct load_options *o)
 		{ "recipients", required_argument, NULL, 'n' },
 		{ "domains", required_argument, NULL, 'd' },
 		{ "per-connection", required_argument, NULL, 'k' },
+		{ "rate", required_argument, NULL, 'R' },
 		{ "stall", required_argument, NULL, 'S' },
 		{ "mode", required_argument, NULL, 'M' },
 		{ "starttls", no_argument, NULL, 'T' },
@@ -395,6 +413,8 @@ parse_options(int argc, char **argv, struct load_options *o)
 		option_fail("--username and --password belong together");
 	if (o->starttls && o->implicit_tls)
 		option_fail("--starttls or --implicit-tls, not both");
+	if (o->rate && o->mode == LOAD_AHEAD)
+		option_fail("--rate and --mode ahead exclude each other");
 }
 
 /* --- the run ----------------------------------------------------------- */
