@@ -39,6 +39,9 @@ bool plain_is_harmless(uint32_t point);
  * control characters "?". */
 void plain_append(struct span s, enum plain kind, struct buf *out);
 
+/* Appends text of CRLF lines as quoted-printable. */
+void quoted_append(struct span text, struct buf *out);
+
 /* How text is broken into lines. */
 struct fold {
 	size_t width; /* octets of a line, where words allow it */

@@ -12,6 +12,11 @@
  * multipart/report (RFC 3462): text for people, text for programs, and the
  * message or its header. The boundary is chosen when everything it separates
  * is known.
+ *
+ * A report has no sender who would hear that it could not be delivered. So it
+ * is made to pass everywhere: without SMTPUTF8 where its reader's address
+ * allows, and in seven bits but for a returned body that has eight, which
+ * nobody may encode (RFC 2046 §5.2.1). Header sections may be (RFC 6522 §4).
  */
 
 #define BOUNDARY_SIZE 71 /* RFC 2046 §5.1.1: 70 characters */
@@ -186,9 +191,11 @@ append_header(const struct report *r, const struct outline *o, struct buf *out)
 	    "\tboundary=\"%s\"\r\n",
 	    r->needs_utf8 ? "global-delivery-status" : "delivery-status",
 	    o->boundary);
-	bool has_8bit = o->has_8bit_original ||
-			!span_is_ascii(buf_span(&o->text)) ||
-			!span_is_ascii(buf_span(&o->status));
+	bool has_8bit = r->needs_utf8
+			    ? o->has_8bit_original ||
+				  !span_is_ascii(buf_span(&o->text)) ||
+				  !span_is_ascii(buf_span(&o->status))
+			    : o->has_8bit_original && o->returns_body;
 	if (has_8bit)
 		buf_append_str(out, "Content-Transfer-Encoding: 8bit\r\n");
 }
@@ -196,8 +203,16 @@ append_header(const struct report *r, const struct outline *o, struct buf *out)
 struct part {
 	const char *description;
 	const char *type;
-	bool has_8bit;
+	const char *encoding;
 };
+
+static const char *
+encoding_of(const struct report *r, bool has_8bit)
+{
+	if (!has_8bit)
+		return "7bit";
+	return r->needs_utf8 ? "8bit" : "quoted-printable";
+}
 
 static void
 append_part_header(
@@ -209,12 +224,21 @@ append_part_header(
 	    "Content-Type: %s\r\n"
 	    "Content-Transfer-Encoding: %s\r\n"
 	    "\r\n",
-	    o->boundary, p->description, p->type,
-	    p->has_8bit ? "8bit" : "7bit");
+	    o->boundary, p->description, p->type, p->encoding);
 }
 
 static void
-append_text(const struct outline *o, struct buf *out)
+append_encoded(
+    const struct report *r, bool has_8bit, struct span text, struct buf *out)
+{
+	if (has_8bit && !r->needs_utf8)
+		quoted_append(text, out);
+	else
+		buf_append(out, text);
+}
+
+static void
+append_text(const struct report *r, const struct outline *o, struct buf *out)
 {
 	struct span text = buf_span(&o->text);
 	bool has_8bit = !span_is_ascii(text);
@@ -222,11 +246,11 @@ append_text(const struct outline *o, struct buf *out)
 		.description = "What happened",
 		.type = has_8bit ? "text/plain; charset=utf-8"
 				 : "text/plain; charset=us-ascii",
-		.has_8bit = has_8bit,
+		.encoding = encoding_of(r, has_8bit),
 	};
 
 	append_part_header(o, &part, out);
-	buf_append(out, text);
+	append_encoded(r, has_8bit, text, out);
 }
 
 static void
@@ -237,7 +261,7 @@ append_status(const struct report *r, const struct outline *o, struct buf *out)
 		.description = "Delivery report",
 		.type = r->needs_utf8 ? "message/global-delivery-status"
 				      : "message/delivery-status",
-		.has_8bit = !span_is_ascii(status),
+		.encoding = span_is_ascii(status) ? "7bit" : "8bit",
 	};
 
 	append_part_header(o, &part, out);
@@ -288,20 +312,38 @@ returned_type(const struct report *r, const struct outline *o)
 }
 
 static void
+append_returned_header(
+    const struct report *r, const struct outline *o, struct buf *out)
+{
+	struct buf text = BUF_EMPTY;
+	const struct part part = {
+		.description = "Header of your message",
+		.type = returned_type(r, o),
+		.encoding = encoding_of(r, o->has_8bit_original),
+	};
+
+	append_part_header(o, &part, out);
+	append_original_header(r->original_header, &text);
+	append_encoded(r, o->has_8bit_original, buf_span(&text), out);
+	buf_done(&text);
+}
+
+static void
 append_returned(
     const struct report *r, const struct outline *o, struct buf *out)
 {
 	const struct part part = {
-		.description =
-		    o->returns_body ? "Your message" : "Header of your message",
+		.description = "Your message",
 		.type = returned_type(r, o),
-		.has_8bit = o->has_8bit_original,
+		.encoding = o->has_8bit_original ? "8bit" : "7bit",
 	};
 
+	if (!o->returns_body) {
+		append_returned_header(r, o, out);
+		return;
+	}
 	append_part_header(o, &part, out);
 	append_original_header(r->original_header, out);
-	if (!o->returns_body)
-		return;
 	buf_append_str(out, "\r\n");
 	buf_append(out, r->original_body);
 }
@@ -329,7 +371,7 @@ report_compose(const struct report *r, struct buf *out)
 	append_header(r, &o, out);
 	buf_append_str(
 	    out, "\r\nThis is a delivery report in MIME format.\r\n");
-	append_text(&o, out);
+	append_text(r, &o, out);
 	append_status(r, &o, out);
 	append_returned(r, &o, out);
 	buf_printf(out, "\r\n--%s--\r\n", o.boundary);

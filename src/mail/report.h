@@ -43,7 +43,9 @@ struct report {
 	struct span original_header; /* the message's header section */
 	struct span original_body; /* with RET=FULL; else empty */
 	bool return_full;
-	bool needs_utf8; /* use message/global-* types */
+	/* Use message/global-* types and raw UTF-8, as only systems with
+	 * SMTPUTF8 take it. Without, all is ASCII but a returned body. */
+	bool needs_utf8;
 };
 
 /* Appends the complete message: header, text for people, machine part,

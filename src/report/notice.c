@@ -176,7 +176,7 @@ compose(void *arg, struct span message_id, struct buf *out)
 		.original_body =
 		    d->full ? span_skip(all, d->header_len) : SPAN_EMPTY,
 		.return_full = d->full,
-		.needs_utf8 = (e->flags & SPOOL_UTF8) != 0,
+		.needs_utf8 = !span_is_ascii(d->to),
 	};
 
 	report_compose(&report, out);
@@ -201,7 +201,7 @@ send_draft(struct draft *d, struct spool_txn *txn, struct intake_message **ret)
 		.copy_to = d->copy_to,
 		.tenant = e->tenant,
 		.stream = e->stream,
-		.utf8 = (e->flags & SPOOL_UTF8) != 0,
+		.utf8 = !span_is_ascii(d->to),
 		.compose = compose,
 		.arg = d,
 	};

@@ -303,6 +303,29 @@ def test_dsn_parameters_are_passed_on(routed, mx):
     assert "ORCPT=rfc822;orig@example.test" in message.rcpt_parameters[0]
 
 
+@pytest.mark.parametrize("options", [[], ["SMTPUTF8"], ["BODY=8BITMIME", "SMTPUTF8"]])
+def test_a_report_reaches_a_sender_whose_server_knows_nothing(
+        routed, receivers, dns, mx, options):
+    """Nobody would hear of a report that cannot be delivered (RFC 6533, 6522)."""
+    home = receivers(host="127.0.0.3", port=mx.port, keywords=())
+    dns.mail_domain("sender.test", "mx.sender.test", home.host)
+    mx.script["RCPT"] = "550 5.1.1 unbekannter Empf\u00e4nger"
+    recipient = "b\u00f6@example.test" if options else "b@example.test"
+    client = routed.client()
+    client.ehlo()
+    assert client.docmd("MAIL FROM:<a@sender.test> " + " ".join(options))[0] == 250
+    client.send(f"RCPT TO:<{recipient}>\r\n".encode())
+    assert client.getreply()[0] == 250
+    assert client.data("Subject: gr\u00fc\u00dfe\r\n\r\nx\r\n".encode())[0] == 250
+    report = wait_for(lambda: home.messages, what="the report")[0]
+    assert report.data.isascii()
+    text, status, original = email.message_from_bytes(report.data).get_payload()
+    assert recipient in text.get_payload(decode=True).decode()
+    assert "gr\u00fc\u00dfe" in original.get_payload(decode=True).decode()
+    final = status.get_payload()[1]["Final-Recipient"]
+    assert final == ("utf-8; b\\x{F6}@example.test" if options else "rfc822; b@example.test")
+
+
 def test_never_notify(routed, receivers, dns, mx):
     home = receivers(host="127.0.0.3", port=mx.port)
     dns.mail_domain("sender.test", "mx.sender.test", home.host)
