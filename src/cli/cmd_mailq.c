@@ -98,6 +98,14 @@ cli_mailq(int argc, char **argv)
 	struct invocation inv = { .command = &mailq };
 	int status;
 
+	/* Other mail systems' -v, -Ac and the like narrow nothing here. */
+	while (argc > 1 && argv[1][0] == '-' && argv[1][1] != '-' &&
+	       argv[1][1] != '\0') {
+		argv[1] = argv[0];
+		argv++;
+		argc--;
+	}
+
 	if (!options_parse(&inv, argc, argv, &status))
 		return status;
 	status =

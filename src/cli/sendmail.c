@@ -204,6 +204,35 @@ join_recipients(const struct address_list *list)
 	return text;
 }
 
+/* The service names what it was asked with, which our caller did not see. */
+static void
+say_refusal(const json_t *error)
+{
+	static const struct {
+		const char *code, *text;
+	} ours[] = {
+		{ "bad_notify",
+		    "the value of -N is `never`, or some of `success`, "
+		    "`failure` and `delay`, with commas between" },
+		{ "bad_ret", "the value of -R is `full` or `hdrs`" },
+		{ "bad_envid",
+		    "the value of -V may have at most 100 printable ASCII "
+		    "characters" },
+		{ "bad_line",
+		    "the message has a NUL, which mail cannot carry: encode "
+		    "it, for instance as a base64 attachment" },
+	};
+
+	for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+		if (strcmp(text_at(error, "code"), ours[i].code) == 0) {
+			say(ours[i].text);
+			return;
+		}
+	}
+	say(error != NULL ? text_at(error, "message")
+			  : "the service refused the message");
+}
+
 static int
 read_answer(const struct sendmail_options *o, struct answer *answer)
 {
@@ -214,8 +243,7 @@ read_answer(const struct sendmail_options *o, struct answer *answer)
 
 	if (answer->status >= 300) {
 		status = status_of_refusal(answer->status, error);
-		say(error != NULL ? text_at(error, "message")
-				  : "the service refused the message");
+		say_refusal(error);
 	} else if (o->is_verbose) {
 		printf("queued as %s\n", text_at(root, "message_id"));
 	}

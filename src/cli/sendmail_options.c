@@ -4,11 +4,11 @@
 #include <string.h>
 
 /* Letters that take a value, attached or as the next word. */
-static const char with_value[] = "ABCFLNORVXbfhopr";
+static const char with_value[] = "ABCFLNORVXbefhopr";
 /* Letters whose value, if any, is attached. */
 static const char with_rest[] = "dq";
 /* Letters that mean nothing to us. */
-static const char ignored[] = "GUmnsx";
+static const char ignored[] = "GUcmnsx";
 
 static int
 set_mode(struct sendmail_options *o, const char *value, struct failure *f)
@@ -84,6 +84,9 @@ take_flag(struct sendmail_options *o, char letter, struct failure *f)
 		return 0;
 	case 'v':
 		o->is_verbose = true;
+		return 0;
+	case 'I': /* of old: -bi */
+		o->mode = SENDMAIL_ALIASES;
 		return 0;
 	default:
 		if (strchr(ignored, letter) != NULL)

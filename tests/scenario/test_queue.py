@@ -535,6 +535,11 @@ def test_sendmail_and_mailq(waiting, sink, place):
     assert b"Bcc" not in sink.messages[1].data
     listed = run("mailq")
     assert listed.returncode == 0 and waiting.message_id.encode() in listed.stdout
+    assert run("mailq", "-v", "-Ac").stdout == listed.stdout
     assert run("newaliases").returncode == 0
+    for option, value in (("-N", "perhaps"), ("-R", "some"), ("-V", "\u00e4")):
+        refused = run("sendmail", option, value, "b@x.test", input=b"Subject: x\n\nx\n")
+        assert refused.returncode == 64
+        assert f"the value of {option}" in refused.stderr.decode()
     waiting.stop()
     assert run("sendmail", "b@x.test", input=b"Subject: x\n\nx\n").returncode == 75
