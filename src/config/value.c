@@ -322,10 +322,13 @@ static bool
 refuse_kind(const struct config_scalar *s, char *reason)
 {
 	char quote[CONFIG_QUOTE_SIZE];
+	uint64_t number;
+	bool only_quoted =
+	    s->is_quoted && span_to_u64(s->text, UINT64_MAX, &number);
 
 	return refuse(reason, "`%s` is not %s%s", config_quote(s->text, quote),
 	    config_value_noun(s->key->kind),
-	    s->is_quoted ? "; write it without quotes" : "");
+	    only_quoted ? "; write it without quotes" : "");
 }
 
 static bool

@@ -90,6 +90,10 @@ static const struct row rows[] = {
 	{ HEAD "limits: {recipients: \"5\"}\n",
 	    "3:22: `limits.recipients`: `5` is not a number",
 	    "without quotes" },
+	{ HEAD "trusted_networks: ['x']\n",
+	    "3:20: `trusted_networks`: `x` is not a network such as "
+	    "\"192.0.2.0/24\" or \"2001:db8::/32\"\n",
+	    NULL },
 	{ HEAD "limits: {recipients: 0}\n",
 	    "3:22: `limits.recipients`: 0 is too small; write 1 to 100000",
 	    NULL },
