@@ -192,7 +192,8 @@ cmd_queue_show(struct invocation *inv)
 	size_t i;
 
 	if (option_value(inv, "domain") != NULL)
-		return usage_error(inv->command);
+		return usage_error(
+		    inv->command, "the domain is given without --domain");
 	if (get_selected(inv, "/api/v1/queues", inv->arguments[0], &root) != 0)
 		return 1;
 	if (inv->json)
@@ -229,7 +230,9 @@ operate(struct invocation *inv, const char *path, const char *format)
 			(json_object_get(body, "to") != NULL);
 	if (json_object_size(body) == others) {
 		json_decref(body);
-		return usage_error(inv->command);
+		return usage_error(inv->command,
+		    "which ones? select queues, or say --all where you mean "
+		    "everything");
 	}
 	if (ask_post(inv, path, body, &root) != 0)
 		return 1;
@@ -288,7 +291,7 @@ int
 cmd_queue_move(struct invocation *inv)
 {
 	if (option_value(inv, "to") == NULL)
-		return usage_error(inv->command);
+		return usage_error(inv->command, "where to? say --to STREAM");
 	return operate(inv, "/api/v1/queues/move", "deliveries are moved");
 }
 

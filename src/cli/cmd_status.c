@@ -108,7 +108,7 @@ cmd_top(struct invocation *inv)
 	    (!time_parse_duration(span_of(text), &us) || us < US_PER_S / 10)) {
 		(void)complain(
 		    "`%s` is not a duration such as 1s or 500ms", text);
-		return usage_error(inv->command);
+		return usage_error(inv->command, NULL);
 	}
 	struct timespec pause = { .tv_sec = us / US_PER_S,
 		.tv_nsec = us % US_PER_S * 1000 };

@@ -177,8 +177,10 @@ help_command(const char *name, FILE *out)
 
 /* A line for each of the commands that begin with a name. */
 static int
-list_subcommands(const char *name)
+list_subcommands(const char *name, const char *sub)
 {
+	if (sub != NULL && sub[0] != '-')
+		(void)complain("there is no command `%s %s`", name, sub);
 	fputs("usage:\n", stderr);
 	for (const struct command *c = commands; c->name != NULL; c++) {
 		if (strcmp(c->name, name) == 0)
@@ -299,7 +301,7 @@ cli_run(int argc, char **argv)
 		return run(c, argc - skip, argv + skip);
 	}
 	if (c == NULL && is_known(argv[1]))
-		return list_subcommands(argv[1]);
+		return list_subcommands(argv[1], sub);
 	(void)complain(
 	    "there is no command `%s`; `posthouse help` lists them", argv[1]);
 	return 2;

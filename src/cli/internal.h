@@ -56,7 +56,7 @@ bool options_parse(
 /* NULL: not given. The option must be in the command's list. */
 const char *option_value(const struct invocation *inv, const char *name);
 /* Prints how the command is used and returns 2. */
-int usage_error(const struct command *command);
+int usage_error(const struct command *command, const char *why);
 void usage_print(const struct command *command, FILE *out);
 
 /* Prints the mistakes to `out`, as file:line:column: text. */

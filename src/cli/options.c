@@ -64,8 +64,10 @@ usage_print(const struct command *command, FILE *out)
 }
 
 int
-usage_error(const struct command *command)
+usage_error(const struct command *command, const char *why)
 {
+	if (why != NULL)
+		(void)complain("%s", why);
 	usage_print(command, stderr);
 	return 2;
 }
@@ -98,6 +100,24 @@ fill_options(const struct command *command,
 	long_options[count + COMMON_OPTIONS] = (struct option){ 0 };
 }
 
+/* What is no UTF-8 has no place in JSON: a selection would lose the part that
+ * narrows it. False: *ret_status. */
+static bool
+is_text(const struct invocation *inv, const char *value, int *ret_status)
+{
+	struct buf why = BUF_EMPTY;
+
+	if (span_is_utf8(span_of(value)))
+		return true;
+	buf_append_char(&why, '`');
+	append_plain(&why, span_of(value));
+	buf_append_str(&why, "` is not UTF-8: write it in UTF-8, or a domain "
+			     "in its ASCII form, xn--…");
+	*ret_status = usage_error(inv->command, buf_cstring(&why));
+	buf_done(&why);
+	return false;
+}
+
 /* False: *ret_status. */
 static bool
 take_option(struct invocation *inv, int option, int *ret_status)
@@ -117,12 +137,12 @@ take_option(struct invocation *inv, int option, int *ret_status)
 		*ret_status = 0;
 		return false;
 	case '?':
-		*ret_status = usage_error(inv->command);
+		*ret_status = usage_error(inv->command, NULL);
 		return false;
 	default:
 		BUG_UNLESS(option >= 0 && option < CLI_OPTIONS);
 		inv->values[option] = optarg != NULL ? optarg : "";
-		return true;
+		return is_text(inv, inv->values[option], ret_status);
 	}
 }
 
@@ -131,14 +151,22 @@ take_arguments(struct invocation *inv, int argc, char **argv, int *ret_status)
 {
 	size_t count = (size_t)(argc - optind);
 
-	if (count < inv->command->arguments_min ||
-	    count > inv->command->arguments_max) {
-		*ret_status = usage_error(inv->command);
+	if (count < inv->command->arguments_min) {
+		*ret_status =
+		    usage_error(inv->command, "an argument is missing");
+		return false;
+	}
+	if (count > inv->command->arguments_max) {
+		*ret_status =
+		    usage_error(inv->command, "there are too many arguments");
 		return false;
 	}
 	BUG_UNLESS(count <= CLI_ARGUMENTS);
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
 		inv->arguments[i] = argv[optind + (int)i];
+		if (!is_text(inv, inv->arguments[i], ret_status))
+			return false;
+	}
 	inv->argument_count = count;
 	return true;
 }
