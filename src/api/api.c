@@ -33,6 +33,7 @@ static const struct route routes[] = {
 	{ "DELETE", "/api/v1/credentials/{username}",   credentials_remove, false },
 	{ "GET",    "/api/v1/queues",                   queues_list,        true },
 	{ "GET",    "/api/v1/queues/deliveries",        queues_deliveries,  true },
+	{ "GET",    "/api/v1/queues/export",            queues_export,      true },
 	{ "POST",   "/api/v1/queues/hold",              queues_hold,        true },
 	{ "POST",   "/api/v1/queues/release",           queues_release,     true },
 	{ "POST",   "/api/v1/queues/retry",             queues_retry,       true },
@@ -41,6 +42,7 @@ static const struct route routes[] = {
 	{ "POST",   "/api/v1/queues/cancel",            queues_cancel,      true },
 	{ "POST",   "/api/v1/queues/move",              queues_move,        true },
 	{ "POST",   "/api/v1/messages/raw",             messages_submit,    true },
+	{ "POST",   "/api/v1/messages/import",          messages_import,    true },
 	{ "GET",    "/api/v1/messages/{id}",            messages_show,      false },
 	{ "DELETE", "/api/v1/messages/{id}",            messages_cancel,    true },
 	{ "GET",    "/api/v1/messages/{id}/raw",        messages_raw,       true },
@@ -138,10 +140,15 @@ api_handle(const struct api *api, const struct api_request *request,
 uint64_t
 api_body_limit(const struct api_request *request)
 {
-	bool is_message = strcmp(request->method, "POST") == 0 &&
-			  strcmp(request->path, "/api/v1/messages/raw") == 0;
+	static const char *const with_messages[] = { "/api/v1/messages/raw",
+		"/api/v1/messages/import" };
 
-	return is_message ? API_MESSAGE_MAX : API_BODY_MAX;
+	for (size_t i = 0; i < 2; i++) {
+		if (strcmp(request->method, "POST") == 0 &&
+		    strcmp(request->path, with_messages[i]) == 0)
+			return API_MESSAGE_MAX;
+	}
+	return API_BODY_MAX;
 }
 
 void

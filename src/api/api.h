@@ -21,6 +21,7 @@
  *	                     &limit=&offset=
  *	GET    /api/v1/queues/deliveries?tenant=&stream=&domain=&site=&class=
  *	                     &limit=
+ *	GET    /api/v1/queues/export        (the same selection)
  *	POST   /api/v1/queues/hold          {tenant, stream, domain, site,
  *	POST   /api/v1/queues/release       class, reason} or {all: true, reason}
  *	POST   /api/v1/queues/retry         the same, or {message}
@@ -31,6 +32,7 @@
  *	GET    /api/v1/messages/{id}        DELETE: cancel
  *	GET    /api/v1/messages/{id}/raw
  *	POST   /api/v1/messages/raw
+ *	POST   /api/v1/messages/import
  *	GET    /api/v1/events?type=&recipient=&message=&tenant=
  *	                     &since=&until=&limit=&follow=1
  *	GET    /api/v1/trace?peer=
@@ -45,6 +47,11 @@
  * X-Posthouse-Sender (empty: the null sender), X-Posthouse-Recipient (repeated,
  * or separated by commas), and, if wanted, X-Posthouse-Notify (as in RFC 3461),
  * X-Posthouse-Ret (full or hdrs) and X-Posthouse-Envid.
+ *
+ * An export is JSON lines: the envelope of each message with its recipients
+ * that wait, and at last {"end": true, "messages", "in_flight", "more"}. An
+ * import is such a line, LF, and the octets of messages/{id}/raw; it is kept as
+ * it is, under a new id.
  *
  * Errors: {"error": {"code": "not_found", "message": "…"}} with a fitting
  * status. Field names are the words of the product in snake_case, times are

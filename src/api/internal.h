@@ -115,6 +115,9 @@ void selection_done(struct selection *selection);
 
 /* ---- queues.c ---------------------------------------------------------- */
 
+/* What queues of this request's selection are meant. False: the answer is
+ * made. */
+bool queues_selected(struct call *call, struct selection *ret_selection);
 /* Facts of the queues where one message's recipients wait, up to a bound. */
 json_t *queues_of_message(
     const struct api *api, const struct spool_envelope *envelope);
@@ -124,6 +127,16 @@ json_t *queues_of_message(
 /* Until what the dispatchers have written is on stable storage. False: the
  * answer is made. */
 bool orders_await_outcomes(struct call *call);
+
+/* ---- submit.c ---------------------------------------------------------- */
+
+/* Lines end in CRLF and there is no NUL. False: the answer is made. */
+bool submit_check_lines(struct call *call, struct span message);
+/* Refuses in SMTP's words; the recipient may be empty. */
+void submit_refuse(
+    struct call *call, const struct reply *reply, struct span recipient);
+/* Ends the message, waits, and answers. */
+void submit_commit(struct call *call, struct intake_message *m);
 
 /* ---- events.c ---------------------------------------------------------- */
 
@@ -161,10 +174,11 @@ handler_fn tenants_list, tenants_add, tenants_show, tenants_remove;
 handler_fn streams_list, streams_add, streams_show, streams_remove;
 handler_fn credentials_list, credentials_add, credentials_show,
     credentials_remove;
-handler_fn queues_list, queues_deliveries;
+handler_fn queues_list, queues_deliveries, queues_export;
 handler_fn queues_hold, queues_release, queues_retry, queues_bounce,
     queues_expire, queues_cancel, queues_move;
-handler_fn messages_show, messages_cancel, messages_raw, messages_submit;
+handler_fn messages_show, messages_cancel, messages_raw, messages_submit,
+    messages_import;
 handler_fn events_list;
 handler_fn trace_follow;
 handler_fn service_reload;

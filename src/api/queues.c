@@ -197,8 +197,8 @@ queues_json(
 	    "{s:o, s:o}", "queues", list, "totals", totals_json(q));
 }
 
-static bool
-find_asked(struct call *call, struct selection *ret_selection)
+bool
+queues_selected(struct call *call, struct selection *ret_selection)
 {
 	const struct selection_names names = {
 		.tenant = query_text(call, "tenant"),
@@ -220,7 +220,7 @@ queues_list(struct call *call)
 
 	if (!query_number(call, "limit", QUEUES_MAX, &limit) ||
 	    !query_number(call, "offset", QUEUES_MAX, &offset) ||
-	    !find_asked(call, &selection))
+	    !queues_selected(call, &selection))
 		return;
 	call->api->each_dispatch(call->api->owner, collect_queues, &q);
 	respond_json(call, 200, queues_json(call, &q, offset, limit));
@@ -412,7 +412,7 @@ queues_deliveries(struct call *call)
 	struct deliveries all = { .selection = &selection };
 
 	if (!query_number(call, "limit", DELIVERIES_MAX, &limit) ||
-	    !find_asked(call, &selection))
+	    !queues_selected(call, &selection))
 		return;
 	all.limit = (size_t)limit;
 	call->api->each_dispatch(call->api->owner, collect_deliveries, &all);

@@ -177,10 +177,9 @@ next_recipient(struct span *rest)
 /* ---- the message ------------------------------------------------------- */
 
 /* Only CRLF ends a line, and NUL has no business in mail (RFC 5321 §2.3.8). */
-static bool
-check_lines(struct call *call)
+bool
+submit_check_lines(struct call *call, struct span body)
 {
-	struct span body = call->request->body;
 	const char *end = body.ptr + body.len;
 
 	for (const char *p = body.ptr; p < end; p++) {
@@ -200,9 +199,8 @@ check_lines(struct call *call)
 	return true;
 }
 
-/* A refusal in SMTP's words. */
-static void
-respond_refusal(
+void
+submit_refuse(
     struct call *call, const struct reply *reply, struct span recipient)
 {
 	char enhanced[16] = "";
@@ -249,8 +247,8 @@ on_committed(void *arg, const struct reply *reply, const struct msgid *id)
 	pthread_mutex_unlock(&c->lock);
 }
 
-static void
-commit(struct call *call, struct intake_message *m)
+void
+submit_commit(struct call *call, struct intake_message *m)
 {
 	struct commit c = { 0 };
 
@@ -264,7 +262,7 @@ commit(struct call *call, struct intake_message *m)
 	pthread_cond_destroy(&c.finished);
 	pthread_mutex_destroy(&c.lock);
 	if (!reply_is_positive(&c.reply)) {
-		respond_refusal(call, &c.reply, SPAN_EMPTY);
+		submit_refuse(call, &c.reply, SPAN_EMPTY);
 		return;
 	}
 	BUG_UNLESS(c.id[0] != '\0');
@@ -293,7 +291,7 @@ add_recipient(struct call *call, struct submission *sub,
 	intake_rcpt(m, &rcpt, &reply);
 	if (reply_is_positive(&reply))
 		return true;
-	respond_refusal(call, &reply, text);
+	submit_refuse(call, &reply, text);
 	return false;
 }
 
@@ -310,7 +308,7 @@ hand_over(struct call *call, struct submission *sub)
 	    intake_mail(call->api->intake, &client, &sub->mail, &reply);
 
 	if (m == NULL) {
-		respond_refusal(call, &reply, SPAN_EMPTY);
+		submit_refuse(call, &reply, SPAN_EMPTY);
 		return;
 	}
 	while (sub->recipients.len > 0) {
@@ -328,7 +326,7 @@ hand_over(struct call *call, struct submission *sub)
 		return;
 	}
 	intake_body(m, call->request->body);
-	commit(call, m);
+	submit_commit(call, m);
 }
 
 void
@@ -336,7 +334,8 @@ messages_submit(struct call *call)
 {
 	struct submission sub = { .arena = arena_new() };
 
-	if (read_envelope(call, &sub) && check_lines(call))
+	if (read_envelope(call, &sub) &&
+	    submit_check_lines(call, call->request->body))
 		hand_over(call, &sub);
 	arena_free(&sub.arena);
 }

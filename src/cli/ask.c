@@ -38,8 +38,8 @@ fail(const struct invocation *inv, const char *code, const char *message)
 	return complain("%s", message);
 }
 
-static bool
-open_once(struct invocation *inv)
+bool
+ask_open(struct invocation *inv)
 {
 	struct failure failure;
 
@@ -78,7 +78,7 @@ ask(struct invocation *inv, const struct question *q, json_t **ret_root)
 	struct answer answer;
 	json_t *root;
 
-	if (!open_once(inv))
+	if (!ask_open(inv))
 		return 1;
 	if (client_ask(inv->client, q, &answer, &failure) < 0)
 		return fail(inv, "failed", failure.text);

@@ -77,6 +77,20 @@ static const struct cli_option move[] = {
 	{ "reason", "TEXT", "for people" },
 	{ 0 },
 };
+static const struct cli_option export[] = {
+	{ "tenant", "T", "queues of this tenant" },
+	{ "stream", "S", "queues of streams of this name" },
+	{ "domain", "D", "queues of this recipient domain, or *.D" },
+	{ "site", "SITE", "queues that go to this receiving system" },
+	{ "class", "CLASS", "transactional, report or bulk" },
+	{ 0 },
+};
+static const struct cli_option import[] = {
+	{ "tenant", "T", "for this tenant instead of the one it was of" },
+	{ "stream", "S", "into this stream instead of the one it was in" },
+	{ "fresh", NULL, "with the stream's full time to live" },
+	{ 0 },
+};
 static const struct cli_option events[] = {
 	{ "follow", NULL, "wait for more, as they happen" },
 	{ "type", "T", "accepted, deferred, delivered, bounced, …" },
@@ -123,6 +137,8 @@ const struct command commands[] = {
 	{ "queue", "expire", "", 0, 0, "end as undeliverable in time, with a report", operation, cmd_queue_expire },
 	{ "queue", "cancel", "", 0, 0, "end without a report", operation, cmd_queue_cancel },
 	{ "queue", "move", "", 0, 0, "hand mail to another stream of its tenant", move, cmd_queue_move },
+	{ "queue", "export", "DIR", 1, 1, "write what waits into files", export, cmd_queue_export },
+	{ "queue", "import", "DIR", 1, 1, "take in what was exported", import, cmd_queue_import },
 	{ "queue", "verify", "[SPOOL]", 0, 1, "check the spool of a stopped service", NULL, cmd_queue_verify },
 	{ "message", "show", "ID", 1, 1, "a message's whole story", NULL, cmd_message_show },
 	{ "message", "cancel", "ID", 1, 1, "end what still waits, without a report", NULL, cmd_message_cancel },

@@ -104,6 +104,8 @@ const struct config *client_config(const struct client *client);
 MUST_CHECK int client_ask(struct client *client, const struct question *q,
     struct answer *ret_answer, struct failure *ret_failure);
 
+/* Opens inv->client, once. False after saying what is wrong. */
+bool ask_open(struct invocation *inv);
 /* Asks for a command. 0 and the answer, or 1 after saying what is wrong. */
 int ask(struct invocation *inv, const struct question *q, json_t **ret_root);
 int ask_get(struct invocation *inv, const char *path, const struct pair *query,
@@ -180,6 +182,7 @@ command_fn cmd_credential_add, cmd_credential_list, cmd_credential_show,
 command_fn cmd_queue_summary, cmd_queue_list, cmd_queue_show;
 command_fn cmd_queue_hold, cmd_queue_release, cmd_queue_retry, cmd_queue_bounce,
     cmd_queue_expire, cmd_queue_cancel, cmd_queue_move, cmd_queue_verify;
+command_fn cmd_queue_export, cmd_queue_import;
 command_fn cmd_message_show, cmd_message_cancel, cmd_message_raw;
 command_fn cmd_events, cmd_trace, cmd_reload, cmd_version, cmd_help;
 

@@ -63,6 +63,7 @@ origin_name(const struct intake_message *m)
 		[INTAKE_SENDMAIL] = "sendmail",
 		[INTAKE_HTTP] = "http",
 		[INTAKE_REPORT] = "report",
+		[INTAKE_IMPORT] = "import",
 	};
 
 	return span_of(names[m->client.origin]);

@@ -91,7 +91,8 @@ static bool
 is_submission(const struct intake_message *m)
 {
 	return m->client.origin != INTAKE_MX &&
-	       m->client.origin != INTAKE_REPORT;
+	       m->client.origin != INTAKE_REPORT &&
+	       m->client.origin != INTAKE_IMPORT;
 }
 
 /* CR, LF or NUL where they end nothing. The body of a BINARYMIME message may
@@ -175,7 +176,8 @@ compose_prefix(struct intake_message *m, const struct header_facts *facts)
 		.wall_us = m->now_us,
 	};
 
-	if (m->client.origin == INTAKE_REPORT)
+	if (m->client.origin == INTAKE_REPORT ||
+	    m->client.origin == INTAKE_IMPORT)
 		return;
 	trace_append_received(&trace, &m->prefix);
 	if (!is_submission(m))
@@ -214,7 +216,7 @@ write_header(struct intake_message *m, struct span fields)
 	const char *const *names = is_submission(m) ? submission : relayed;
 	struct buf edited = BUF_EMPTY;
 
-	if (!has_any(fields, names)) {
+	if (m->client.origin == INTAKE_IMPORT || !has_any(fields, names)) {
 		write_draft(m, fields);
 		return;
 	}

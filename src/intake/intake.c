@@ -173,6 +173,12 @@ intake_mail(struct intake *intake, const struct intake_client *client,
 		message_free(m);
 		return NULL;
 	}
+	if (client->expire_us != 0)
+		m->envelope.expire_us = client->expire_us;
+	if (client->is_report) {
+		m->envelope.flags |= SPOOL_REPORT_MAIL;
+		m->envelope.class = SPOOL_REPORT;
+	}
 	m->envelope.sender = arena_dup(m->arena, mail->sender.text);
 	m->envelope.envid = arena_dup(m->arena, mail->envid);
 	m->envelope.ret = (uint8_t)mail->ret;

@@ -62,6 +62,7 @@ enum intake_origin {
 	INTAKE_SENDMAIL, /* the shim: a local user */
 	INTAKE_HTTP,
 	INTAKE_REPORT, /* our own delivery reports */
+	INTAKE_IMPORT, /* exported from a queue: kept octet for octet */
 };
 
 /* Who hands the message over; spans must live as long as the message. */
@@ -78,6 +79,9 @@ struct intake_client {
 	bool trace_user; /* the Received field may name the user */
 	uint32_t tenant, stream; /* used when there is no credential; 0:
 				     default tenant, transactional */
+	/* INTAKE_IMPORT: */
+	int64_t expire_us; /* wall; 0: by the stream */
+	bool is_report; /* a delivery report, never reported on */
 };
 
 /* A message begins with MAIL; ret_reply is the answer. NULL when refused. */

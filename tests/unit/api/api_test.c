@@ -44,7 +44,7 @@ what_needs_the_service_says_so(void **state)
 {
 	static const char *const paths[] = { "/api/v1/status", "/metrics",
 		"/health", "/api/v1/queues", "/api/v1/queues/deliveries",
-		"/api/v1/trace",
+		"/api/v1/queues/export", "/api/v1/trace",
 		"/api/v1/messages/01M84WGSZH0000SA65572XXJ94/raw" };
 	struct rig rig;
 
