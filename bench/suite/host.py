@@ -176,8 +176,10 @@ def memory_bytes():
 def machine(directory):
     kind, device = file_system(directory)
     return {"cpus": os.cpu_count(), "cpu": cpu_model(),
-            "memory_bytes": memory_bytes(), "kernel": platform.release(), "file_system": kind,
-            "device": device, "load_before": os.getloadavg()[0]}
+            "memory_bytes": memory_bytes(),
+            "kernel": platform.release().partition("-")[0],
+            "file_system": kind, "device": device,
+            "load_before": os.getloadavg()[0]}
 
 
 def durability_text(m):

@@ -103,7 +103,7 @@ def row_memory(bench):
         bench.detail(growth_mib=growth)
     finally:
         relay.stop()
-    return [Figure("50 MB message: growth of memory", max(growth), "MiB",
+    return [Figure("50 MB message, growth of memory", max(growth), "MiB",
                    "the peak of the relay's resident memory over that before,"
                    f" received and delivered; the worst of {bench.rounds}", 4,
                    more=False)]

@@ -122,7 +122,7 @@ def rate_beside(backlog):
     empty = relays.Posthouse(bench.build, bench.place(), extra=RETRY)
     try:
         rounds = rounds_of(bench, {"empty": (empty, MAIN),
-                                   "long queue": (backlog.relay, MAIN)})
+                                   "long queue": (backlog.relay, MAIN)}, True)
     finally:
         empty.stop()
     m = medians(rounds)
@@ -259,14 +259,14 @@ def row_backlog(bench):
         Figure("rate with a long queue, to an empty one", rate, "times",
                f"accepted and delivered per second with {n} deferred messages"
                " queued", 0.9, 0.97),
-        Figure("parked: CPU", cpu, "% of a core",
+        Figure("parked, CPU", cpu, "% of a core",
                f"{n} messages at a dead site, over {PARKED_S} s between two probes",
                1, more=False),
-        Figure("parked: written", written, "bytes", "the same, all files", 0,
+        Figure("parked, written", written, "bytes", "the same, all files", 0,
                more=False),
-        Figure("restart: accepting", accepted, "s",
+        Figure("restart, accepting", accepted, "s",
                f"from exec to the first 250 with {n} queued", 2, 0.1, False),
-        Figure("restart: first delivery", delivered, "s",
+        Figure("restart, first delivery", delivered, "s",
                f"from exec to the first old message at its site, {n} queued",
                15, 5, False),
         Figure("… accepting after a kill", accepted_killed, "s", killed),

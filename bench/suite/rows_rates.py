@@ -75,16 +75,22 @@ def fitting_count(bench, contestant, options):
         count *= 4
 
 
-def rounds_of(bench, parties):
-    """`parties`: name -> (contestant, options of its load)."""
+def rounds_of(bench, parties, alike=False):
+    """`parties`: name -> (contestant, options of its load). `alike`: the same
+    number of messages for all."""
     counts = {name: fitting_count(bench, *p) for name, p in parties.items()}
+    if alike:
+        counts = dict.fromkeys(counts, max(counts.values()))
     rounds = {name: [] for name in parties}
+    order = list(parties.items())
     for number in range(bench.rounds):
-        for name, (contestant, options) in parties.items():
+        for name, (contestant, options) in order:
             r = measure(bench, contestant, counts[name], options)
             rounds[name].append(r)
             say(f"  round {number + 1}, {name}: {r['messages']} messages,"
                 f" {r['messages'] / r['end_to_end_s']:,.0f}/s end to end")
+        # Who goes after whom must not matter.
+        order.reverse()
     return rounds
 
 
