@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/internal.h"
+#include "base/arena.h"
 #include "base/mem.h"
 #include "base/time.h"
 #include "event/event.h"
+#include "mail/address.h"
 #include "report/export.h"
 
 #include <errno.h>
@@ -23,6 +25,24 @@ events_directory(const struct api *api)
 
 /* ---- what is asked for ------------------------------------------------- */
 
+/* Events have addresses in their canonical form: people may ask in theirs. */
+static void
+read_recipient(const struct call *call, struct event_query *q,
+    char text[static ADDRESS_MAX + 1])
+{
+	struct arena *arena = arena_new();
+	struct address address;
+	const char *reason;
+
+	q->recipient = span_of(query_text(call, "recipient"));
+	if (address_parse(q->recipient,
+		ADDRESS_ALLOW_UTF8 | ADDRESS_ALLOW_LITERAL, arena, &address,
+		&reason) == 0 &&
+	    span_to_cstring(address.text, text, ADDRESS_MAX + 1))
+		q->recipient = span_of(text);
+	arena_free(&arena);
+}
+
 /* Spans are the request's. False: the answer is made. */
 static bool
 read_query(struct call *call, struct event_query *q)
@@ -31,7 +51,6 @@ read_query(struct call *call, struct event_query *q)
 	enum event_type type;
 
 	q->message_id = span_of(query_text(call, "message"));
-	q->recipient = span_of(query_text(call, "recipient"));
 	q->type = span_of(query_text(call, "type"));
 	q->tenant = span_of(query_text(call, "tenant"));
 	if (q->type.len > 0 && !event_type_parse(q->type, &type)) {
@@ -46,8 +65,7 @@ read_query(struct call *call, struct event_query *q)
 	    !query_time(call, "since", &q->since_us) ||
 	    !query_time(call, "until", &q->until_us))
 		return false;
-	/* To find, 0 means all; to ask, none. */
-	q->limit = limit == 0 ? 1 : (size_t)limit;
+	q->limit = (size_t)limit;
 	return true;
 }
 
@@ -57,8 +75,11 @@ find(struct call *call, const struct event_query *q, const char *directory,
     struct buf *lines)
 {
 	size_t count;
-	int result = events_find(directory, q, lines, &count);
 
+	/* To events_find, 0 means all; who asks for none gets none. */
+	if (q->limit == 0)
+		return true;
+	int result = events_find(directory, q, lines, &count);
 	if (result == 0 || result == -ENOENT)
 		return true;
 	respond_error(call, 500, "failed",
@@ -216,9 +237,11 @@ events_list(struct call *call)
 	AUTO_FREE char *directory = events_directory(call->api);
 	struct event_query q = { 0 };
 	struct buf lines = BUF_EMPTY;
+	char recipient[ADDRESS_MAX + 1];
 
 	if (!read_query(call, &q))
 		return;
+	read_recipient(call, &q, recipient);
 	if (query_flag(call, "follow")) {
 		follow(call, &q);
 		return;

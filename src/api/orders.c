@@ -284,11 +284,19 @@ find_message(struct call *call, const char *text, struct order *o)
 	return true;
 }
 
+/* Globs that let everything through, "*" and "*.*", select nothing. */
+static bool
+narrows(const char *glob)
+{
+	return glob != NULL &&
+	       (glob[0] == '\0' || glob[strspn(glob, "*.")] != '\0');
+}
+
 static bool
 names_queues(const struct selection_names *n)
 {
-	return n->tenant != NULL || n->stream != NULL || n->domain != NULL ||
-	       n->site != NULL || n->class != NULL;
+	return n->tenant != NULL || n->stream != NULL || narrows(n->domain) ||
+	       narrows(n->site) || n->class != NULL;
 }
 
 static bool

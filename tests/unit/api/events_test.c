@@ -59,6 +59,8 @@ queries_narrow_the_list(void **state)
 		{ "type", "accepted", 3 },
 		{ "message", ID_TWO, 1 },
 		{ "recipient", "B@example.net", 1 },
+		{ "recipient", "b@\xef\xbd\x85XAMPLE.net", 1 },
+		{ "limit", "0", 0 },
 		{ "tenant", "other", 0 },
 		{ "since", "2026-11-23T19:00:04Z", 2 },
 		{ "until", "2026-11-23T19:00:02Z", 1 },

@@ -178,6 +178,8 @@ selections_must_be_meant(void **state)
 		{ "/api/v1/queues/hold", "{\"tenant\":\"none\"}", 404 },
 		{ "/api/v1/queues/hold", "{\"stream\":\"none\"}", 404 },
 		{ "/api/v1/queues/hold", "{\"domain\":\"a b\"}", 400 },
+		{ "/api/v1/queues/hold", "{\"domain\":\"*\"}", 400 },
+		{ "/api/v1/queues/bounce", "{\"site\":\"*.*\"}", 400 },
 		{ "/api/v1/queues/hold",
 		    "{\"message\":\"01M84WGSZH0000SA65572XXJ94\"}", 400 },
 		{ "/api/v1/queues/bounce",
