@@ -150,6 +150,10 @@ main(int argc, char **argv)
 		fprintf(stderr, "%s\n", failure.text);
 		return 1;
 	}
+	if (spool_recover(run.spool, NULL, NULL) < 0) {
+		fprintf(stderr, "what is stored cannot be loaded\n");
+		return 1;
+	}
 	uint64_t in_flight = argument(argc, argv, 3, 64);
 	measure(&run, argument(argc, argv, 2, 50000), in_flight ? in_flight : 1,
 	    argument(argc, argv, 4, 4096));

@@ -285,16 +285,27 @@ intake_abort(struct intake_message **m)
 	*m = NULL;
 }
 
+static bool
+is_wanted(uint8_t notify, enum smtp_notify what)
+{
+	if (notify == SMTP_NOTIFY_UNSET)
+		notify = SMTP_NOTIFY_FAILURE | SMTP_NOTIFY_DELAY;
+	return (notify & what) != 0;
+}
+
 bool
 intake_sender_wants(
     const struct spool_envelope *envelope, uint32_t rcpt, enum smtp_notify what)
 {
-	uint8_t notify = envelope->rcpts[rcpt].notify;
+	return envelope->sender.len > 0 &&
+	       (envelope->flags & SPOOL_REPORT_MAIL) == 0 &&
+	       is_wanted(envelope->rcpts[rcpt].notify, what);
+}
 
-	if (envelope->sender.len == 0 ||
-	    (envelope->flags & SPOOL_REPORT_MAIL) != 0)
-		return false;
-	if (notify == SMTP_NOTIFY_UNSET)
-		notify = SMTP_NOTIFY_FAILURE | SMTP_NOTIFY_DELAY;
-	return (notify & what) != 0;
+bool
+intake_live_sender_wants(const struct spool_live *m,
+    const struct spool_live_run *run, enum smtp_notify what)
+{
+	return m->has_sender && (m->flags & SPOOL_REPORT_MAIL) == 0 &&
+	       is_wanted(run->notify, what);
 }

@@ -113,6 +113,9 @@ void intake_abort(struct intake_message **m);
  * recipient? Never for a null sender or a report of our own. */
 bool intake_sender_wants(const struct spool_envelope *envelope, uint32_t rcpt,
     enum smtp_notify what);
+/* The same of a message that was not read. */
+bool intake_live_sender_wants(const struct spool_live *message,
+    const struct spool_live_run *run, enum smtp_notify what);
 
 /* ---- our own reports --------------------------------------------- */
 

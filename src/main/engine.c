@@ -60,27 +60,6 @@ on_accepted(void *arg, const struct intake_accepted *a)
 
 /* ---- from the spool: what a former life left --------------------------- */
 
-static bool
-same_delivery(const struct spool_live_rcpt *a, const struct spool_live_rcpt *b)
-{
-	return a->done == b->done && a->warned == b->warned &&
-	       a->attempts == b->attempts && a->due_us == b->due_us;
-}
-
-/* The longest run from `first` that shares domain and state. */
-static uint32_t
-run_length(const struct spool_envelope *env, const struct spool_live_rcpt *r,
-    uint32_t first)
-{
-	struct span domain = address_domain_of(env->rcpts[first].address);
-	uint32_t i = first + 1;
-
-	while (i < env->rcpt_count && same_delivery(&r[first], &r[i]) &&
-	       span_eq(domain, address_domain_of(env->rcpts[i].address)))
-		i++;
-	return i - first;
-}
-
 /* Wall times in the spool are from clocks that may have been wrong: nothing
  * waits longer than the schedule could have told it to … */
 static int64_t
@@ -98,41 +77,36 @@ plausible_due(const struct config *config, int64_t due_us, int64_t now_us)
 
 /* … or lives longer from now on than it was given when it came. */
 static int64_t
-plausible_expire(const struct spool_envelope *env, int64_t now_us)
+plausible_expire(const struct spool_live *m, int64_t now_us)
 {
-	return env->accepted_us > now_us
-		   ? now_us + (env->expire_us - env->accepted_us)
-		   : env->expire_us;
+	return m->accepted_us > now_us
+		   ? now_us + (m->expire_us - m->accepted_us)
+		   : m->expire_us;
 }
 
 static void
-on_live_message(void *arg, const struct spool_envelope *env,
-    const struct spool_live_rcpt *rcpts)
+on_live_message(void *arg, const struct spool_live *m)
 {
 	const struct engine *e = arg;
 	int64_t now_us = clock_wall_us();
-	uint32_t count;
 
-	for (uint32_t i = 0; i < env->rcpt_count; i += count) {
-		count = run_length(env, rcpts, i);
-		if (rcpts[i].done)
-			continue;
+	for (uint32_t i = 0; i < m->run_count; i++) {
+		const struct spool_live_run *run = &m->runs[i];
 		const struct dispatch_delivery d = {
-			.mno = env->mno,
-			.tenant = env->tenant,
-			.stream = env->stream,
-			.class = env->class,
-			.domain = address_domain_of(env->rcpts[i].address),
-			.rcpt_first = i,
-			.rcpt_count = count,
-			.attempts = rcpts[i].attempts,
+			.mno = m->mno,
+			.tenant = m->tenant,
+			.stream = m->stream,
+			.class = m->class,
+			.domain = run->domain,
+			.rcpt_first = run->rcpt_first,
+			.rcpt_count = run->rcpt_count,
+			.attempts = run->attempts,
 			.wants_delay_warning =
-			    !rcpts[i].warned &&
-			    intake_sender_wants(env, i, SMTP_NOTIFY_DELAY),
-			.accepted_us = env->accepted_us,
-			.due_us =
-			    plausible_due(e->config, rcpts[i].due_us, now_us),
-			.expire_us = plausible_expire(env, now_us),
+			    !run->warned &&
+			    intake_live_sender_wants(m, run, SMTP_NOTIFY_DELAY),
+			.accepted_us = m->accepted_us,
+			.due_us = plausible_due(e->config, run->due_us, now_us),
+			.expire_us = plausible_expire(m, now_us),
 		};
 
 		reactor_post_delivery(arg, &d);
@@ -277,8 +251,8 @@ start_reactors(struct engine *e, struct failure *f)
 {
 	for (uint32_t i = 0; i < e->reactor_count; i++)
 		TRY(reactor_init(e, i, f));
-	int result =
-	    spool_recover(e->spool, on_live_message, on_standing_order, e);
+	spool_orders(e->spool, on_standing_order, e);
+	int result = spool_recover(e->spool, on_live_message, e);
 	if (result < 0)
 		return failure_set(f, result,
 		    "cannot read the spool in %s/spool: %s; look at it with "

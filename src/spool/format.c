@@ -3,61 +3,13 @@
 
 #include "base/bug.h"
 #include "base/hash.h"
+#include "spool/bytes.h"
 
-#include <endian.h>
 #include <string.h>
 
 #define RECORD_MAGIC 0x31524850u /* "PHR1" */
 
 static const uint8_t superblock_magic[8] = "PHSPOOL"; /* with its NUL */
-
-static void
-put_u16(uint8_t *p, uint16_t v)
-{
-	v = htole16(v);
-	memcpy(p, &v, sizeof v);
-}
-
-static void
-put_u32(uint8_t *p, uint32_t v)
-{
-	v = htole32(v);
-	memcpy(p, &v, sizeof v);
-}
-
-static void
-put_u64(uint8_t *p, uint64_t v)
-{
-	v = htole64(v);
-	memcpy(p, &v, sizeof v);
-}
-
-static uint16_t
-get_u16(const uint8_t *p)
-{
-	uint16_t v;
-
-	memcpy(&v, p, sizeof v);
-	return le16toh(v);
-}
-
-static uint32_t
-get_u32(const uint8_t *p)
-{
-	uint32_t v;
-
-	memcpy(&v, p, sizeof v);
-	return le32toh(v);
-}
-
-static uint64_t
-get_u64(const uint8_t *p)
-{
-	uint64_t v;
-
-	memcpy(&v, p, sizeof v);
-	return le64toh(v);
-}
 
 static const uint8_t *
 bytes_of(struct span s)
@@ -134,6 +86,7 @@ superblock_encode(
 	put_u64(ret_page + 56, sb->id_key);
 	put_u32(ret_page + 64, sb->seal);
 	ret_page[68] = sb->is_clean;
+	put_u64(ret_page + 72, sb->catalogue);
 	put_u32(ret_page + 8, hash_crc32c(0, ret_page + 12, FORMAT_PAGE - 12));
 }
 
@@ -147,9 +100,9 @@ superblock_decode(
 		return ERR_CORRUPT;
 	if (get_u32(page + 8) != hash_crc32c(0, page + 12, FORMAT_PAGE - 12))
 		return ERR_CORRUPT;
-	if (get_u32(page + 12) != FORMAT_VERSION)
+	if (get_u32(page + 12) > FORMAT_VERSION)
 		return ERR_VERSION;
-	if (kind != SUPERBLOCK_SEGMENT && kind != SUPERBLOCK_MANIFEST)
+	if (kind < SUPERBLOCK_SEGMENT || kind > SUPERBLOCK_COPIES)
 		return ERR_CORRUPT;
 	*ret_sb = (struct superblock){
 		.kind = (enum superblock_kind)kind,
@@ -161,6 +114,7 @@ superblock_decode(
 		.id_key = get_u64(page + 56),
 		.seal = get_u32(page + 64),
 		.is_clean = page[68] != 0,
+		.catalogue = get_u64(page + 72),
 	};
 	return 0;
 }

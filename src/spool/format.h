@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FORMAT_VERSION 1
+#define FORMAT_VERSION 2 /* 1 had no catalogue; it is read */
 #define FORMAT_PAGE 4096u /* batches start and end on pages */
 #define FORMAT_ALIGN 16u /* records start on multiples of it */
 #define FORMAT_HEADER 32u /* of a record */
@@ -88,8 +88,13 @@ format_paged(uint64_t n)
 	return (n + FORMAT_PAGE - 1) & ~(uint64_t)(FORMAT_PAGE - 1);
 }
 
-/* First page of a segment; and, with another magic, a manifest. */
-enum superblock_kind { SUPERBLOCK_SEGMENT = 1, SUPERBLOCK_MANIFEST = 2 };
+/* First page of a segment of the log, of a manifest, and of a segment that
+ * compaction wrote: no part of the log. */
+enum superblock_kind {
+	SUPERBLOCK_SEGMENT = 1,
+	SUPERBLOCK_MANIFEST = 2,
+	SUPERBLOCK_COPIES = 3,
+};
 
 struct superblock {
 	enum superblock_kind kind;
@@ -102,6 +107,7 @@ struct superblock {
 	uint64_t durable_lsn; /* end of the log when this was written */
 	uint64_t next_mno;
 	int64_t wall_us;
+	uint64_t catalogue; /* manifest: serial of the one in force; 0: none */
 };
 
 void superblock_encode(

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Number to place, for every message with a live recipient: open addressing
- * with linear probing. Sharded so that doubling one table stalls little. */
+ * with linear probing. Sharded so that growing one table stalls little; it
+ * grows by a quarter, for memory counts more than the time that takes. */
 
 #include "base/bug.h"
 #include "base/hash.h"
@@ -49,7 +50,14 @@ unlock_shard(struct index_shard *shard)
 static size_t
 home(const struct index_shard *shard, uint64_t mno)
 {
-	return (size_t)(hash_mix(mno) / INDEX_SHARDS) & (shard->size - 1);
+	/* The high bits choose a place; a shard is chosen by the low ones. */
+	return (size_t)((unsigned __int128)hash_mix(mno) * shard->size >> 64);
+}
+
+static size_t
+after(const struct index_shard *shard, size_t i)
+{
+	return i + 1 == shard->size ? 0 : i + 1;
 }
 
 /* The slot of mno, or the empty one where it would go. */
@@ -59,7 +67,7 @@ find(const struct index_shard *shard, uint64_t mno)
 	size_t i = home(shard, mno);
 
 	while (shard->table[i].mno != 0 && shard->table[i].mno != mno)
-		i = (i + 1) & (shard->size - 1);
+		i = after(shard, i);
 	return &shard->table[i];
 }
 
@@ -69,7 +77,7 @@ grow(struct index_shard *shard)
 	struct slot *old = shard->table;
 	size_t old_size = shard->size;
 
-	shard->size = old_size ? 2 * old_size : TABLE_MIN;
+	shard->size = old_size ? old_size + old_size / 4 : TABLE_MIN;
 	shard->table = mem_zalloc(shard->size * sizeof *shard->table);
 	for (size_t i = 0; i < old_size; i++) {
 		if (old[i].mno != 0)
@@ -108,18 +116,23 @@ index_get(struct index *index, uint64_t mno, struct slot *ret_slot)
 	return is_there;
 }
 
+static size_t
+distance(const struct index_shard *shard, size_t from, size_t to)
+{
+	return to >= from ? to - from : to + shard->size - from;
+}
+
 /* Closes the gap, so that no probe ends before what it looks for. */
 static void
 remove_slot(struct index_shard *shard, struct slot *slot)
 {
-	size_t mask = shard->size - 1;
 	size_t gap = (size_t)(slot - shard->table);
 
-	for (size_t i = (gap + 1) & mask; shard->table[i].mno != 0;
-	     i = (i + 1) & mask) {
+	for (size_t i = after(shard, gap); shard->table[i].mno != 0;
+	     i = after(shard, i)) {
 		size_t wanted = home(shard, shard->table[i].mno);
 
-		if (((i - wanted) & mask) < ((i - gap) & mask))
+		if (distance(shard, wanted, i) < distance(shard, gap, i))
 			continue;
 		shard->table[gap] = shard->table[i];
 		gap = i;
@@ -177,21 +190,25 @@ compare_place(const void *a, const void *b)
 }
 
 struct slot *
-index_all(struct index *index, size_t *ret_count)
+index_all(struct index *index, bool files_only, size_t *ret_count)
 {
 	struct slot *all = NULL;
-	size_t count = 0;
+	size_t count = 0, capacity = 0;
 
 	for (size_t i = 0; i < INDEX_SHARDS; i++) {
 		struct index_shard *shard = &index->shards[i];
 
 		(void)pthread_mutex_lock(&shard->lock);
-		if (shard->count > 0)
-			all =
-			    mem_resize(all, count + shard->count, sizeof *all);
-		for (size_t k = 0; all && k < shard->size; k++) {
-			if (shard->table[k].mno != 0)
-				all[count++] = shard->table[k];
+		for (size_t k = 0; k < shard->size; k++) {
+			const struct slot *at = &shard->table[k];
+
+			if (at->mno == 0 || (files_only && !at->is_file))
+				continue;
+			if (count == capacity) {
+				capacity = capacity ? 2 * capacity : 64;
+				all = mem_resize(all, capacity, sizeof *all);
+			}
+			all[count++] = *at;
 		}
 		unlock_shard(shard);
 	}
@@ -199,4 +216,45 @@ index_all(struct index *index, size_t *ret_count)
 		qsort(all, count, sizeof *all, compare_place);
 	*ret_count = count;
 	return all;
+}
+
+bool
+index_find(struct index *index, const struct slot *place, struct slot *ret_slot)
+{
+	bool is_there = false;
+
+	for (size_t i = 0; i < INDEX_SHARDS && !is_there; i++) {
+		struct index_shard *shard = &index->shards[i];
+
+		(void)pthread_mutex_lock(&shard->lock);
+		for (size_t k = 0; k < shard->size && !is_there; k++) {
+			const struct slot *at = &shard->table[k];
+
+			is_there =
+			    at->mno != 0 && compare_place(at, place) == 0;
+			if (is_there)
+				*ret_slot = *at;
+		}
+		unlock_shard(shard);
+	}
+	return is_there;
+}
+
+bool
+index_move(struct index *index, const struct slot *from, const struct slot *to)
+{
+	struct index_shard *shard = lock_shard(index, from->mno);
+	bool is_there = false;
+
+	if (shard->size > 0) {
+		struct slot *at = find(shard, from->mno);
+
+		is_there = at->mno != 0 && compare_place(at, from) == 0;
+		if (is_there) {
+			at->segment = to->segment;
+			at->at = to->at;
+		}
+	}
+	unlock_shard(shard);
+	return is_there;
 }

@@ -4,15 +4,16 @@
 /*
  * Inside the spool. Threads: the committer alone writes segments, rotates and
  * applies outcomes; the stager syncs large bodies before their transactions go
- * to the committer; the keeper prepares, recycles and removes files. Locks
- * are leaves: none is taken while another is held.
+ * to the committer; the keeper prepares, recycles and removes files; the
+ * folder writes checkpoints and copies what still lives. Locks are leaves:
+ * none is taken while another is held.
  */
 
 #include "base/buf.h"
-#include "base/map.h"
 #include "base/time.h"
 #include "spool/format.h"
 #include "spool/io.h"
+#include "spool/live.h"
 #include "spool/spool.h"
 
 #include <pthread.h>
@@ -55,14 +56,23 @@ struct segment {
 	uint64_t end; /* of what counts; grows while active */
 	uint64_t attested; /* recovery: below this all was durable */
 	uint64_t live; /* messages with a live recipient */
+	uint64_t live_serial; /* of its live file in force; 0: none */
+	uint32_t live_crc;
+	uint64_t entries, live_bytes; /* in that file; of their records */
+	bool is_touched; /* an outcome changed a message since */
+	int64_t sealed_us; /* monotonic; 0: before this process */
 	uint32_t refs;
 	uint64_t used; /* tick of the last ref */
 };
+
+/* Numbers of segments that compaction wrote: no part of the log. */
+#define COPIES_BIT 0x80000000u
 
 /* By number, ascending. Guarded by `lock`. */
 struct segments {
 	pthread_mutex_t lock;
 	pthread_cond_t chores; /* the keeper's work may be due */
+	pthread_cond_t sealed; /* … and the folder's */
 	struct segment **all;
 	size_t count, capacity;
 	size_t open_files;
@@ -71,6 +81,7 @@ struct segments {
 	size_t pool_count;
 	uint64_t pool_serial;
 	uint64_t exported; /* lsn; 0: nothing may be recycled */
+	uint32_t folded; /* segments below are in the catalogue in force */
 	uint64_t *dead_bodies; /* numbers of body files to remove */
 	size_t dead_count, dead_capacity;
 	int prepare_error; /* of the last attempt */
@@ -103,9 +114,17 @@ void segment_advance(struct spool *spool, uint64_t end);
 /* The active segment ends here; the next batch goes to another. */
 void segment_seal(struct spool *spool);
 void segment_mark_damaged(struct spool *spool, struct segment *segment);
+/* A checkpoint has to write the states of its messages anew. */
+void segment_touch(struct spool *spool, uint32_t number);
+void segment_untouch(struct spool *spool); /* all */
+/* Takes over what a catalogue says of it. Returns the serial of a live file
+ * that nobody needs any more, or 0. */
+uint64_t segment_adopt(struct spool *spool, const struct catalogue_item *item);
+/* Copies of all, the log before the copies; mem_free them. */
+struct segment *segment_all(struct spool *spool, size_t *ret_count);
 /* A message has no live recipient any more. */
 void segment_bury(struct spool *spool, const struct slot *slot);
-/* Frees what is dead at the front of the log. */
+/* Frees what is dead at the front of the log, and what a checkpoint covers. */
 void segment_recycle(struct spool *spool);
 /* Adds one prewritten file to the pool. */
 MUST_CHECK int segment_prepare(struct spool *spool);
@@ -113,8 +132,8 @@ void segments_free(struct spool *spool);
 
 /* ---- index.c ----------------------------------------------------------- */
 
-/* Where a message is. 24 bytes; the table is at most 7/8 full and doubles, so
- * a message costs 28 to 55 bytes. */
+/* Where a message is. 24 bytes; a table is between 7/10 and 7/8 full when it
+ * grows, so a message costs 28 to 35 bytes. */
 struct slot {
 	uint64_t mno; /* 0: empty */
 	uint32_t segment;
@@ -131,7 +150,7 @@ struct index {
 	struct index_shard {
 		pthread_mutex_t lock;
 		struct slot *table;
-		size_t size, count; /* size: power of two or 0 */
+		size_t size, count;
 	} shards[INDEX_SHARDS];
 };
 
@@ -147,8 +166,15 @@ uint32_t index_settle(
     struct index *index, uint64_t mno, uint32_t n, struct slot *ret_slot);
 /* True when it was not marked before. */
 bool index_mark_damaged(struct index *index, uint64_t mno);
-/* All slots in the order of the log; mem_free them. */
-struct slot *index_all(struct index *index, size_t *ret_count);
+/* All slots in the order of the log, or only those whose body has a file;
+ * mem_free them. */
+struct slot *index_all(struct index *index, bool files_only, size_t *ret_count);
+/* The slot with this place. Looks at all of them. */
+bool index_find(
+    struct index *index, const struct slot *place, struct slot *ret_slot);
+/* The message is in another place from now on. False: it was not at `from`. */
+bool index_move(
+    struct index *index, const struct slot *from, const struct slot *to);
 
 /* ---- scan.c ------------------------------------------------------------ */
 
@@ -157,7 +183,7 @@ enum found { FOUND_RECORD, FOUND_DAMAGE, FOUND_END };
 struct record {
 	enum found found;
 	uint64_t offset, next;
-	struct record_header header;
+	struct record_header header; /* of damage, too, if that was good */
 	struct span payload; /* until the next call; empty unless wanted */
 };
 
@@ -187,7 +213,7 @@ MUST_CHECK int scan_next(struct scan *scan, struct record *ret_record);
 /* The largest durable lsn any batch of the segment tells of; also how far the
  * file reaches and the largest next_mno. */
 struct scan_tail {
-	uint64_t durable_lsn, next_mno;
+	uint64_t durable_lsn, next_mno, batch_no;
 };
 
 MUST_CHECK int scan_tail(
@@ -314,19 +340,69 @@ void draft_keep(struct spool_draft **draft);
 
 /* ---- recover.c --------------------------------------------------------- */
 
-/* Recipients of a message of which not all are alike; until spool_recover. */
-struct rcpt_state {
-	uint32_t count;
-	struct spool_live_rcpt rcpts[];
-};
-
+char *catalogue_path(const struct spool *spool, uint64_t serial);
 /* Writes the older of both manifests. */
-int manifest_write(struct spool *spool, bool is_clean);
+MUST_CHECK int manifest_write(struct spool *spool, bool is_clean);
+/* What must be known before mail is accepted. */
 MUST_CHECK int recover_scan(struct spool *spool, struct failure *ret_failure);
-void recover_free(struct spool *spool);
-/* Sets bytes of a segment aside and counts them. */
+bool parse_hex(const char *s, size_t digits, uint64_t *ret_value);
+
+/* ---- quarantine.c ------------------------------------------------------ */
+
+/* Sets bytes of a segment aside and counts them, the first time it is told. */
 void quarantine(struct spool *spool, struct segment *segment, uint64_t offset,
     uint64_t len, const char *problem);
+/* Counts a file that is not what it should be. */
+void quarantine_file(
+    struct spool *spool, const char *path, const char *problem);
+
+/* ---- fold.c ------------------------------------------------------------ */
+
+/* Outcomes of many messages in the order of the log. */
+struct fold {
+	struct spool *spool;
+	bool live_only; /* of messages in the index, and marks their segments */
+
+	struct fold_item {
+		uint64_t mno;
+		int64_t due_us;
+		uint32_t next; /* of the same message */
+		uint16_t first, count;
+		uint8_t attempts;
+		bool warned, is_end;
+	} * items;
+
+	size_t count, capacity;
+	uint32_t *heads; /* by number of the message */
+	size_t head_count;
+};
+
+/* Adds what one segment says. Damage is set aside. */
+MUST_CHECK int fold_scan(struct fold *fold, uint32_t number);
+/* Nothing more is added: fold_apply may be used. */
+void fold_finish(struct fold *fold);
+void fold_apply(const struct fold *fold, struct live_entry *entry);
+void fold_done(struct fold *fold);
+
+typedef int live_entry_fn(void *arg, struct live_entry *entry);
+/* Calls fn for each message of a segment, from its live file or, without a good
+ * one, from its records; stops at the first negative code. */
+MUST_CHECK int fold_each(
+    struct spool *spool, uint32_t number, live_entry_fn *fn, void *arg);
+char *live_path(const struct spool *spool, uint32_t segment, uint64_t serial);
+/* Appends all of a file. */
+MUST_CHECK int fold_read_file(
+    struct spool *spool, const char *path, struct buf *b);
+
+/* ---- load.c ------------------------------------------------------------ */
+
+/* All that spool_recover does. on_message may be NULL. */
+MUST_CHECK int load_all(
+    struct spool *spool, spool_live_fn *on_message, void *arg);
+
+/* ---- checkpoint.c ------------------------------------------------------ */
+
+void *folder_thread(void *spool);
 
 /* ---- message.c --------------------------------------------------------- */
 
@@ -369,6 +445,11 @@ struct spool {
 	uint64_t id_key;
 	uint32_t seal, epoch;
 	uint64_t manifest_serial;
+	uint64_t catalogue_serial; /* of the one in force; 0: none */
+	uint64_t last_serial; /* the largest that any file had */
+	uint64_t first_mno; /* of this process */
+	uint32_t first_segment; /* of this process */
+	uint32_t next_copies; /* number of the next segment of copies */
 
 	atomic_uint_fast64_t next_mno;
 	atomic_uint_fast64_t durable_lsn;
@@ -396,17 +477,22 @@ struct spool {
 	struct standing *orders;
 	struct iovec *iov;
 
-	struct map *rcpt_states; /* struct rcpt_state by mno */
+	atomic_bool is_loading; /* until spool_recover has returned */
+	atomic_bool is_incomplete; /* the catalogue was lost: write a new one */
+	atomic_uint load_done, load_total; /* steps */
+	atomic_int checkpoint_error; /* of the last one tried */
+	atomic_uint_fast64_t checkpoints;
 	struct verification *verification; /* NULL: for real */
 
 	pthread_mutex_t event_lock;
 	pthread_cond_t event_news;
 	uint64_t event_wakes;
+	struct map *damage; /* lsns that were told; under event_lock */
 	uint64_t unreadable_lsn; /* where a reader failed, … */
 	unsigned unreadable_count; /* … so often in a row */
 	atomic_uint event_waiters;
 
-	pthread_t committer, keeper, stager;
+	pthread_t committer, keeper, stager, folder;
 	bool is_stopped; /* the threads have ended */
 
 	atomic_uint_fast64_t recipients, messages;

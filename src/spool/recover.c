@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * From files to state, in one pass over the log:
- *  1. list: segments, prepared files, leftovers;
+ * What must be known before mail is accepted:
+ *  1. list: segments, prepared files, catalogues, leftovers;
  *  2. identity and epoch from the manifests or, failing these, superblocks;
- *  3. per segment, how far the log went: a later superblock says so exactly,
- *     else the batches do (README.md, "Where the log ends");
- *  4. apply every record below that end; what is wrong there is damage;
- *  5. body files that no live message names are removed.
- * Nothing in a segment is changed. The next batch goes to a new one.
+ *  3. the catalogue that the manifest names: how far the log is folded in;
+ *  4. how far each segment goes: the catalogue or a later superblock says so
+ *     exactly, else the batches do (README.md, "Where the log ends");
+ *  5. the standing orders; what nobody names is removed.
+ * Nothing in a segment is changed. The next batch goes to a new one. Messages
+ * are loaded afterwards (load.c).
  */
 
 #include "base/bug.h"
@@ -23,57 +24,36 @@
 #include <string.h>
 
 #define MNO_GAP (UINT64_C(1) << 20) /* numbers given but never committed */
-#define QUARANTINE_FILES 1000
-#define QUARANTINE_BYTES (1u << 20)
 
 struct found_segment {
 	uint32_t number;
 	bool has_superblock;
+	int64_t size; /* of the file, or a negative code */
 	struct superblock superblock;
+};
+
+struct found_file { /* a live file; segment 0: a catalogue */
+	uint32_t segment;
+	uint64_t serial;
 };
 
 struct recovery {
 	struct spool *spool;
 	struct found_segment *found;
 	size_t count;
+	struct found_file *files;
+	size_t file_count;
+	struct catalogue catalogue; /* serial 0: none */
+	bool is_lost; /* there should be a catalogue */
 	struct superblock manifest; /* the newest; serial 0: none */
 	uint64_t next_mno;
 	uint32_t epoch; /* largest seen */
 	int version_error;
 };
 
-/* ---- damage ------------------------------------------------------------ */
-
-void
-quarantine(struct spool *spool, struct segment *segment, uint64_t offset,
-    uint64_t len, const char *problem)
-{
-	if (spool->verification) {
-		char *AUTO_FREE file = segment_path(spool, segment->number);
-
-		verify_problem(spool->verification, file, offset, problem);
-		return;
-	}
-	segment_mark_damaged(spool, segment);
-	uint64_t before = atomic_fetch_add(&spool->quarantined, 1);
-	size_t size = len > QUARANTINE_BYTES ? QUARANTINE_BYTES : (size_t)len;
-
-	if (before >= QUARANTINE_FILES)
-		return;
-	char *AUTO_FREE path =
-	    mem_printf("%s/quarantine/%016" PRIx32 "-%08" PRIx64,
-		spool->directory, segment->number, offset);
-	char *AUTO_FREE bytes = mem_alloc(size + 1);
-	int64_t n = io_read(spool->io, segment->file, bytes, size, offset);
-	/* The copy is for people to look at; the counter is what tells. */
-	if (n >= 0)
-		(void)io_put(
-		    spool->io, path, O_EXCL, span_from(bytes, (size_t)n));
-}
-
 /* ---- 1. list ----------------------------------------------------------- */
 
-static bool
+bool
 parse_hex(const char *s, size_t digits, uint64_t *ret_value)
 {
 	uint64_t value = 0;
@@ -115,10 +95,22 @@ add_prepared(struct recovery *r, const char *name, uint64_t serial)
 }
 
 static void
+add_file(struct recovery *r, uint64_t segment, uint64_t serial)
+{
+	if (segment > UINT32_MAX)
+		return;
+	if (serial > r->spool->last_serial)
+		r->spool->last_serial = serial;
+	r->files = mem_resize(r->files, r->file_count + 1, sizeof *r->files);
+	r->files[r->file_count++] =
+	    (struct found_file){ (uint32_t)segment, serial };
+}
+
+static void
 on_name(void *arg, const char *name)
 {
 	struct recovery *r = arg;
-	uint64_t number;
+	uint64_t number, serial;
 
 	if (!parse_hex(name, 16, &number))
 		return;
@@ -126,6 +118,11 @@ on_name(void *arg, const char *name)
 		add_segment(r, number);
 	else if (strcmp(name + 16, ".free") == 0)
 		add_prepared(r, name, number);
+	else if (strcmp(name + 16, ".catalogue") == 0)
+		add_file(r, 0, number);
+	else if (name[16] == '.' && parse_hex(name + 17, 16, &serial) &&
+		 strcmp(name + 33, ".live") == 0)
+		add_file(r, number, serial);
 }
 
 static int
@@ -166,7 +163,7 @@ check_pool(struct spool *spool)
 
 static int
 read_superblock(struct recovery *r, const char *path, enum superblock_kind kind,
-    struct superblock *ret_sb)
+    struct superblock *ret_sb, int64_t *ret_size)
 {
 	const struct spool_io *io = r->spool->io;
 	uint8_t page[FORMAT_PAGE];
@@ -176,6 +173,7 @@ read_superblock(struct recovery *r, const char *path, enum superblock_kind kind,
 	if (file < 0)
 		return file;
 	int64_t n = io_read(io, file, page, sizeof page, 0);
+	*ret_size = io->size(io->owner, file);
 	(void)io->close(io->owner, file);
 	if (n < (int64_t)sizeof page)
 		return n < 0 ? (int)n : ERR_CORRUPT;
@@ -207,26 +205,39 @@ manifest_write(struct spool *spool, bool is_clean)
 	struct superblock sb = spool_superblock(spool, SUPERBLOCK_MANIFEST);
 	uint8_t page[FORMAT_PAGE];
 
-	sb.serial = ++spool->manifest_serial;
+	sb.serial = spool->manifest_serial + 1;
 	sb.is_clean = is_clean;
+	sb.catalogue = spool->catalogue_serial;
 	superblock_encode(&sb, page);
 	char *AUTO_FREE path = manifest_path(spool, sb.serial);
 	TRY(io_put(spool->io, path, 0, span_from(page, sizeof page)));
-	return spool->io->sync_directory(spool->io->owner, spool->directory);
+	TRY(spool->io->sync_directory(spool->io->owner, spool->directory));
+	/* After a failure the same page is written the next time, not the one
+	 * that is good. */
+	spool->manifest_serial = sb.serial;
+	return 0;
 }
 
 static void
 read_manifests(struct recovery *r)
 {
 	struct superblock sb;
+	int64_t size;
 
 	for (uint64_t i = 0; i < 2; i++) {
 		char *AUTO_FREE path = manifest_path(r->spool, i);
 
-		if (read_superblock(r, path, SUPERBLOCK_MANIFEST, &sb) == 0 &&
+		if (read_superblock(r, path, SUPERBLOCK_MANIFEST, &sb, &size) ==
+			0 &&
 		    sb.serial > r->manifest.serial)
 			r->manifest = sb;
 	}
+}
+
+static enum superblock_kind
+kind_of(uint32_t number)
+{
+	return number & COPIES_BIT ? SUPERBLOCK_COPIES : SUPERBLOCK_SEGMENT;
 }
 
 static int
@@ -240,8 +251,8 @@ read_identity(struct recovery *r)
 		struct found_segment *f = &r->found[i];
 		char *AUTO_FREE path = segment_path(spool, f->number);
 
-		f->has_superblock = read_superblock(r, path, SUPERBLOCK_SEGMENT,
-					&f->superblock) == 0 &&
+		f->has_superblock = read_superblock(r, path, kind_of(f->number),
+					&f->superblock, &f->size) == 0 &&
 				    f->superblock.serial == f->number;
 		if (f->has_superblock)
 			source = &f->superblock;
@@ -259,7 +270,101 @@ read_identity(struct recovery *r)
 	return 0;
 }
 
-/* ---- 3. where the log ends --------------------------------------------- */
+/* ---- 3. the catalogue -------------------------------------------------- */
+
+char *
+catalogue_path(const struct spool *spool, uint64_t serial)
+{
+	return mem_printf(
+	    "%s/%016" PRIx64 ".catalogue", spool->directory, serial);
+}
+
+static bool
+read_catalogue(struct recovery *r, uint64_t serial)
+{
+	struct spool *spool = r->spool;
+	char *AUTO_FREE path = catalogue_path(spool, serial);
+	struct buf bytes = BUF_EMPTY;
+	struct catalogue c;
+
+	bool is_good = fold_read_file(spool, path, &bytes) == 0 &&
+		       catalogue_decode(buf_span(&bytes), spool->seal, &c);
+	buf_done(&bytes);
+	if (!is_good)
+		return false;
+	if (c.serial != serial) {
+		mem_free(c.items);
+		return false;
+	}
+	r->catalogue = c;
+	return true;
+}
+
+/* Without a manifest the newest catalogue counts: all that one tells is durable
+ * before it is written. */
+static uint64_t
+guess_catalogue(const struct recovery *r)
+{
+	uint64_t guess = 0, any = 0;
+
+	for (size_t i = 0; i < r->file_count; i++) {
+		const struct found_file *f = &r->files[i];
+
+		if (f->segment == 0 && f->serial > guess)
+			guess = f->serial;
+		if (f->serial > any)
+			any = f->serial;
+	}
+	for (size_t i = 0; i < r->count; i++)
+		any += any == 0 && (r->found[i].number & COPIES_BIT);
+	return guess > 0 ? guess : any;
+}
+
+static void
+find_catalogue(struct recovery *r)
+{
+	uint64_t wanted = r->manifest.catalogue;
+
+	if (r->manifest.serial == 0)
+		wanted = guess_catalogue(r);
+	if (wanted > r->spool->last_serial)
+		r->spool->last_serial = wanted;
+	/* If it is lost, it must be so for the next start, too. */
+	r->spool->catalogue_serial = wanted;
+	if (wanted == 0 || read_catalogue(r, wanted))
+		return;
+	char *AUTO_FREE path = catalogue_path(r->spool, wanted);
+	quarantine_file(r->spool, path,
+	    "the catalogue is missing or damaged: everything is read");
+	r->is_lost = true;
+	atomic_store(&r->spool->is_incomplete, true);
+}
+
+static const struct catalogue_item *
+item_of(const struct recovery *r, uint32_t number)
+{
+	for (uint32_t i = 0; i < r->catalogue.count; i++) {
+		if (r->catalogue.items[i].segment == number)
+			return &r->catalogue.items[i];
+	}
+	return NULL;
+}
+
+/* The newest of a segment's live files; all that one tells is durable, too. */
+static uint64_t
+newest_live_file(const struct recovery *r, uint32_t number)
+{
+	uint64_t serial = 0;
+
+	for (size_t i = 0; i < r->file_count; i++) {
+		if (r->files[i].segment == number &&
+		    r->files[i].serial > serial)
+			serial = r->files[i].serial;
+	}
+	return serial;
+}
+
+/* ---- 4. where the log ends --------------------------------------------- */
 
 /* What is known from outside of a segment's end. */
 static uint64_t
@@ -271,7 +376,9 @@ told_end(const struct recovery *r, uint32_t number, bool *ret_is_exact)
 	for (size_t i = 0; i < r->count; i++) {
 		uint64_t lsn = r->found[i].superblock.durable_lsn;
 
-		if (!r->found[i].has_superblock || LSN_SEGMENT(lsn) != number)
+		if (!r->found[i].has_superblock ||
+		    (r->found[i].number & COPIES_BIT) ||
+		    LSN_SEGMENT(lsn) != number)
 			continue;
 		is_exact = true;
 		if (LSN_OFFSET(lsn) > told)
@@ -306,6 +413,7 @@ find_end(struct recovery *r, struct scan *scan, uint64_t size,
 		told = LSN_OFFSET(tail.durable_lsn);
 	if (tail.next_mno > r->next_mno)
 		r->next_mno = tail.next_mno;
+	r->spool->batch_no = tail.batch_no + 1;
 	scan->attested = segment->attested = told;
 	scan->end = size > told ? size : told;
 	TRY(scan_find_end(scan, &segment->end));
@@ -315,191 +423,83 @@ find_end(struct recovery *r, struct scan *scan, uint64_t size,
 	return 0;
 }
 
-/* ---- 4. apply ---------------------------------------------------------- */
-
-static struct rcpt_state *
-state_of(struct spool *spool, uint64_t mno, uint32_t rcpt_count)
+/* Freed before, or never finished: its name came back with the power. */
+static bool
+is_leftover(const struct recovery *r, uint32_t number)
 {
-	struct rcpt_state *state = map_get_u64(spool->rcpt_states, mno);
-
-	if (state)
-		return state;
-	state = mem_zalloc(sizeof *state + rcpt_count * sizeof state->rcpts[0]);
-	state->count = rcpt_count;
-	(void)map_put_u64(spool->rcpt_states, mno, state);
-	return state;
+	if (r->is_lost || item_of(r, number))
+		return false;
+	return (number & COPIES_BIT) != 0 || number < r->catalogue.folded;
 }
 
 static void
-apply_end(struct spool *spool, struct rcpt_state *state,
-    const struct spool_outcome *o)
+take_item(struct recovery *r, struct segment *segment, int64_t size)
 {
-	struct spool_outcome news = *o;
-	uint32_t last = o->rcpt_first + o->rcpt_count;
-	struct slot slot;
+	const struct catalogue_item *item = item_of(r, segment->number);
 
-	news.rcpt_count = 0;
-	for (uint32_t i = o->rcpt_first; i < last && i < state->count; i++) {
-		news.rcpt_count += !state->rcpts[i].done;
-		state->rcpts[i].done = true;
+	if (r->is_lost) {
+		segment->live_serial = newest_live_file(r, segment->number);
+		segment->end = (uint64_t)size;
+	} else if (item) {
+		segment->live_serial = item->live_serial;
+		segment->live_crc = item->live_crc;
+		segment->entries = item->entries;
+		segment->live_bytes = item->live_bytes;
+		segment->end = item->end;
 	}
-	commit_outcome(spool, &news);
-	if (!index_get(&spool->index, o->mno, &slot))
-		mem_free(map_remove_u64(spool->rcpt_states, o->mno));
-}
-
-static void
-apply_outcome(struct spool *spool, const struct spool_outcome *o)
-{
-	struct slot slot;
-
-	if (!index_get(&spool->index, o->mno, &slot))
-		return;
-	/* Until something is known of single recipients all are alive. */
-	struct rcpt_state *state = state_of(spool, o->mno, slot.live);
-	if (o->kind != SPOOL_DEFERRED) {
-		apply_end(spool, state, o);
-		return;
-	}
-	uint32_t last = o->rcpt_first + o->rcpt_count;
-	for (uint32_t i = o->rcpt_first; i < last && i < state->count; i++) {
-		state->rcpts[i].attempts = o->attempts;
-		state->rcpts[i].warned = o->warned;
-		state->rcpts[i].due_us = o->due_us;
-	}
-}
-
-static bool
-apply_outcomes(struct spool *spool, enum record_type type, struct span payload)
-{
-	size_t size = type == RECORD_DONE ? FORMAT_DONE : FORMAT_DEFER;
-	struct spool_outcome outcome;
-
-	for (; payload.len > 0; payload = span_skip(payload, size)) {
-		if (!outcome_decode(
-			type, span_slice(payload, 0, size), &outcome))
-			return false;
-		apply_outcome(spool, &outcome);
-	}
-	return true;
-}
-
-static bool
-apply_message(struct spool *spool, const struct record *record)
-{
-	struct spool_envelope e;
-	struct message_body body;
-	struct slot slot;
-
-	if (message_decode(record->payload, &e, &body) < 0)
-		return false;
-	if (e.mno == 0 || index_get(&spool->index, e.mno, &slot))
-		return false;
-	slot = (struct slot){
-		.mno = e.mno,
-		.segment = LSN_SEGMENT(record->header.lsn),
-		.at = (uint32_t)(record->offset / FORMAT_ALIGN),
-		.len = record->header.len,
-		.live = (uint16_t)e.rcpt_count,
-		.is_file = body.is_file,
-	};
-	segment_count_live(spool, slot.segment, 1);
-	index_put(&spool->index, &slot);
-	atomic_fetch_add(&spool->recipients, slot.live);
-	atomic_fetch_add(&spool->messages, 1);
-	if (spool->verification)
-		spool->verification->result.messages++;
-	return true;
-}
-
-/* False: the record is not what it should be. */
-static bool
-apply_record(struct recovery *r, const struct record *record)
-{
-	struct spool *spool = r->spool;
-	struct spool_order order;
-	struct batch b;
-
-	switch (record->header.type) {
-	case RECORD_BATCH:
-		if (!batch_decode(record->payload, &b))
-			return false;
-		if (b.next_mno > r->next_mno)
-			r->next_mno = b.next_mno;
-		spool->batch_no = b.number + 1;
-		return true;
-	case RECORD_MESSAGE:
-		return apply_message(spool, record);
-	case RECORD_DONE:
-	case RECORD_DEFER:
-		return apply_outcomes(spool,
-		    (enum record_type)record->header.type, record->payload);
-	case RECORD_ORDER:
-		if (!order_decode(record->payload, &order))
-			return false;
-		standing_apply(&spool->orders, &order);
-		return true;
-	case RECORD_EVENT:
-	case RECORD_PAD:
-		return true;
-	default:
-		return false;
-	}
+	segment->attested = segment->end;
 }
 
 static int
-apply_records(struct recovery *r, struct segment *segment, struct scan *scan)
+scan_end(
+    struct recovery *r, const struct found_segment *f, struct segment *segment)
 {
 	struct spool *spool = r->spool;
-	struct record record;
-
-	scan->at = FORMAT_PAGE;
-	scan->batch_end = 0;
-	scan->end = scan->attested = segment->end;
-	for (;;) {
-		TRY(scan_next(scan, &record));
-		if (record.found == FOUND_END)
-			break;
-		if (record.found == FOUND_DAMAGE)
-			quarantine(spool, segment, record.offset,
-			    record.next - record.offset,
-			    "damaged: a checksum is wrong");
-		else if (!apply_record(r, &record))
-			quarantine(spool, segment, record.offset,
-			    record.next - record.offset,
-			    "a record that makes no sense");
-		else if (spool->verification)
-			spool->verification->result.records++;
-	}
-	segment->epoch = scan->epoch;
-	return 0;
-}
-
-static int
-load_segment(struct recovery *r, const struct found_segment *f)
-{
-	struct spool *spool = r->spool;
-	struct segment *segment = segment_add(spool, f->number);
 	struct scan scan;
 
-	TRY(segment_ref(spool, f->number, &segment));
 	scan_init(&scan, spool->io, segment->file, spool->seal);
 	scan.segment = f->number;
 	if (f->has_superblock)
 		scan.epoch = (uint16_t)f->superblock.epoch;
+	int result = find_end(r, &scan, (uint64_t)f->size, segment);
+	scan_done(&scan);
+	return result;
+}
+
+static int
+find_segment(struct recovery *r, const struct found_segment *f)
+{
+	struct spool *spool = r->spool;
+	struct segment *segment;
+
+	if (f->size < 0)
+		return (int)f->size;
+	segment = segment_add(spool, f->number);
+	segment->is_whole = f->size == (int64_t)spool->options.segment_size &&
+			    !(f->number & COPIES_BIT);
+	TRY(segment_ref(spool, f->number, &segment));
+	if (f->has_superblock)
+		segment->epoch = (uint16_t)f->superblock.epoch;
 	else
 		quarantine(
 		    spool, segment, 0, FORMAT_PAGE, "damaged superblock");
-	int64_t size = spool->io->size(spool->io->owner, segment->file);
-	int result = size < 0 ? (int)size : 0;
-	if (result == 0)
-		result = find_end(r, &scan, (uint64_t)size, segment);
-	if (result == 0)
-		result = apply_records(r, segment, &scan);
-	segment->is_whole = size == (int64_t)spool->options.segment_size;
-	scan_done(&scan);
+	take_item(r, segment, f->size);
+	bool is_told = (f->number & COPIES_BIT) ||
+		       (!r->is_lost && f->number < r->catalogue.folded);
+	int result = is_told ? 0 : scan_end(r, f, segment);
 	segment_unref(spool, segment);
 	return result;
+}
+
+static int
+find_segments(struct recovery *r)
+{
+	for (size_t i = 0; i < r->count; i++) {
+		if (!is_leftover(r, r->found[i].number))
+			TRY(find_segment(r, &r->found[i]));
+	}
+	r->spool->segments.folded = r->catalogue.folded;
+	return 0;
 }
 
 /* What was read behind `attested` may be in the page cache only; it may even
@@ -520,15 +520,30 @@ rewrite_tail(struct spool *spool, const struct segment *last, int file)
 	return spool->io->datasync(spool->io->owner, file);
 }
 
+/* NULL: there is no log yet. */
+static const struct segment *
+last_of_log(const struct spool *spool)
+{
+	const struct segments *all = &spool->segments;
+	size_t count = all->count;
+
+	while (count > 0 && (all->all[count - 1]->number & COPIES_BIT))
+		count--;
+	return count > 0 ? all->all[count - 1] : NULL;
+}
+
 static int
 sync_last(struct recovery *r)
 {
 	struct spool *spool = r->spool;
 	const struct spool_io *io = spool->io;
 
-	if (r->count == 0 || spool->verification)
+	const struct segment *last = last_of_log(spool);
+	if (!last)
 		return 0;
-	const struct segment *last = spool->segments.all[r->count - 1];
+	spool->next_segment = last->number;
+	if (spool->verification)
+		return 0;
 	char *AUTO_FREE path = segment_path(spool, last->number);
 	int file = io->open(io->owner, path, O_RDWR);
 	if (file < 0)
@@ -538,100 +553,143 @@ sync_last(struct recovery *r)
 	if (result == 0)
 		result = io->sync_directory(io->owner, spool->directory);
 	atomic_store(&spool->durable_lsn, LSN(last->number, last->end));
-	spool->next_segment = last->number;
 	return result;
 }
 
-/* ---- 5. body files ----------------------------------------------------- */
+/* ---- 5. orders and leftovers ------------------------------------------- */
 
-struct bodies {
-	struct spool *spool;
-	struct map *seen;
-	uint64_t *orphans;
-	size_t count;
-};
-
-static void
-on_body(void *arg, const char *name)
-{
-	struct bodies *bodies = arg;
-	struct slot slot;
-	uint64_t mno;
-
-	if (!parse_hex(name, 16, &mno) || name[16] != '\0')
-		return;
-	if (index_get(&bodies->spool->index, mno, &slot) && slot.is_file) {
-		(void)map_put_u64(bodies->seen, mno, bodies);
-		return;
-	}
-	bodies->orphans = mem_resize(
-	    bodies->orphans, bodies->count + 1, sizeof *bodies->orphans);
-	bodies->orphans[bodies->count++] = mno;
-}
-
-/* A message whose body is gone is still told of: its sender must hear. */
-static void
-mark_bodiless(struct bodies *bodies)
-{
-	struct spool *spool = bodies->spool;
-	size_t count;
-	struct slot *all = index_all(&spool->index, &count);
-
-	for (size_t i = 0; i < count; i++) {
-		if (!all[i].is_file || map_get_u64(bodies->seen, all[i].mno))
-			continue;
-		(void)index_mark_damaged(&spool->index, all[i].mno);
-		atomic_fetch_add(&spool->quarantined, 1);
-		if (!spool->verification)
-			continue;
-		char *AUTO_FREE path = body_path(spool, all[i].mno);
-		verify_problem(spool->verification, path, 0,
-		    "the file of a body is missing");
-	}
-	mem_free(all);
-}
-
+/* Applies the orders of one segment. 1: something there is damaged. */
 static int
-check_bodies(struct spool *spool)
+read_orders(struct spool *spool, uint32_t number, bool *ret_has_some)
 {
-	const struct spool_io *io = spool->io;
-	struct bodies bodies = { .spool = spool, .seen = map_new() };
-	char *AUTO_FREE directory = mem_printf("%s/big", spool->directory);
+	struct spool_order order;
+	struct segment *segment;
+	struct record record;
+	struct scan scan;
+	int damage = 0;
 
-	int result = io->list(io->owner, directory, on_body, &bodies);
-	if (result == 0)
-		mark_bodiless(&bodies);
-	for (size_t i = 0; i < bodies.count && !spool->verification; i++) {
-		char *AUTO_FREE path = body_path(spool, bodies.orphans[i]);
-
-		(void)io->unlink(io->owner, path);
+	TRY(segment_ref(spool, number, &segment));
+	scan_init(&scan, spool->io, segment->file, spool->seal);
+	scan.segment = number;
+	scan.epoch = segment->epoch;
+	scan.end = scan.attested = segment->end;
+	scan.wanted = 1u << RECORD_ORDER;
+	int result = scan_next(&scan, &record);
+	for (; result == 0 && record.found != FOUND_END;
+	     result = scan_next(&scan, &record)) {
+		damage |= record.found == FOUND_DAMAGE;
+		if (record.found == FOUND_DAMAGE)
+			continue;
+		*ret_has_some |= record.header.type != RECORD_BATCH &&
+				 record.header.type != RECORD_PAD;
+		if (record.header.type == RECORD_ORDER &&
+		    order_decode(record.payload, &order))
+			standing_apply(&spool->orders, &order);
 	}
-	mem_free(bodies.orphans);
-	map_free(&bodies.seen, NULL);
-	return result;
+	scan_done(&scan);
+	segment_unref(spool, segment);
+	return result < 0 ? result : damage;
+}
+
+/* The first transaction of a segment repeats all orders that stand. So the last
+ * segment with a whole one is enough, unless it is damaged. */
+static int
+find_orders(struct recovery *r)
+{
+	struct spool *spool = r->spool;
+	const struct segments *all = &spool->segments;
+	size_t count = all->count;
+	bool has_some = false;
+	int damage = 0;
+
+	while (count > 0 && !has_some && damage == 0) {
+		uint32_t number = all->all[--count]->number;
+
+		if (number & COPIES_BIT)
+			continue;
+		standing_free(&spool->orders);
+		damage = read_orders(spool, number, &has_some);
+		TRY(damage);
+	}
+	for (size_t i = 0; damage > 0 && i < all->count; i++) {
+		if (i == 0)
+			standing_free(&spool->orders);
+		if (!(all->all[i]->number & COPIES_BIT))
+			TRY(read_orders(spool, all->all[i]->number, &has_some));
+	}
+	return 0;
+}
+
+static bool
+is_named(const struct recovery *r, const struct found_file *f)
+{
+	const struct catalogue_item *item = item_of(r, f->segment);
+
+	if (f->segment == 0)
+		return f->serial == r->catalogue.serial;
+	return item && item->live_serial == f->serial;
+}
+
+/* Nothing here is needed: no harm if it stays. After a lost catalogue all is
+ * kept until there is a new one. */
+static void
+remove_leftovers(struct recovery *r)
+{
+	struct spool *spool = r->spool;
+	const struct spool_io *io = spool->io;
+
+	if (r->is_lost)
+		return;
+	for (size_t i = 0; i < r->count; i++) {
+		char *AUTO_FREE path = segment_path(spool, r->found[i].number);
+
+		if (is_leftover(r, r->found[i].number))
+			(void)io->unlink(io->owner, path);
+	}
+	for (size_t i = 0; i < r->file_count; i++) {
+		const struct found_file *f = &r->files[i];
+		char *AUTO_FREE path =
+		    f->segment == 0 ? catalogue_path(spool, f->serial)
+				    : live_path(spool, f->segment, f->serial);
+
+		if (!is_named(r, f))
+			(void)io->unlink(io->owner, path);
+	}
 }
 
 /* ---- all of it --------------------------------------------------------- */
 
-static int
-load_all(struct recovery *r)
+/* Numbers are never used twice, also not those of what is gone. */
+static void
+set_numbers(struct recovery *r)
 {
 	struct spool *spool = r->spool;
+	bool is_exact = r->manifest.is_clean || r->next_mno == 0;
+	uint64_t next = r->next_mno;
 
-	for (size_t i = 0; i < r->count; i++)
-		TRY(load_segment(r, &r->found[i]));
-	TRY(sync_last(r));
-	TRY(check_bodies(spool));
+	if (r->catalogue.next_mno > next)
+		next = r->catalogue.next_mno;
+	next += (is_exact ? 0 : MNO_GAP) + (r->next_mno == 0);
+	atomic_store(&spool->next_mno, next);
+	spool->first_mno = next;
 	spool->next_segment++;
-	atomic_store(&spool->next_mno,
-	    r->next_mno +
-		(r->manifest.is_clean || r->next_mno == 0 ? 0 : MNO_GAP) +
-		(r->next_mno == 0));
-	return spool->verification ? 0 : manifest_write(spool, false);
+	if (spool->next_segment < r->catalogue.folded)
+		spool->next_segment = r->catalogue.folded + 1;
+	spool->first_segment = spool->next_segment;
+	atomic_store(&spool->order_count, standing_count(spool->orders));
+	spool->next_copies = COPIES_BIT;
+	for (size_t i = 0; i < r->count; i++) {
+		if (r->found[i].number >= spool->next_copies)
+			spool->next_copies = r->found[i].number + 1;
+	}
+	for (uint32_t i = 0; i < r->catalogue.count; i++) {
+		if (r->catalogue.items[i].segment >= spool->next_copies)
+			spool->next_copies = r->catalogue.items[i].segment + 1;
+	}
 }
 
 static int
-find_and_load(struct recovery *r)
+find_all(struct recovery *r)
 {
 	struct spool *spool = r->spool;
 
@@ -640,16 +698,29 @@ find_and_load(struct recovery *r)
 		qsort(r->found, r->count, sizeof *r->found, compare_number);
 	check_pool(spool);
 	TRY(read_identity(r));
-	return load_all(r);
+	find_catalogue(r);
+	TRY(find_segments(r));
+	TRY(sync_last(r));
+	TRY(find_orders(r));
+	set_numbers(r);
+	if (spool->verification)
+		return 0;
+	/* What was read may be in the page cache only: nothing goes before a
+	 * manifest that does not need it is durable. */
+	TRY(manifest_write(spool, false));
+	remove_leftovers(r);
+	return 0;
 }
 
 int
 recover_scan(struct spool *spool, struct failure *ret_failure)
 {
 	struct recovery r = { .spool = spool };
-	int result = find_and_load(&r);
+	int result = find_all(&r);
 
 	mem_free(r.found);
+	mem_free(r.files);
+	mem_free(r.catalogue.items);
 	if (result == ERR_VERSION)
 		return failure_set(ret_failure, result,
 		    "the spool %s was written by a newer version",
@@ -663,67 +734,5 @@ recover_scan(struct spool *spool, struct failure *ret_failure)
 		return failure_set(ret_failure, result,
 		    "cannot read the spool %s: %s", spool->directory,
 		    error_text(result));
-	return 0;
-}
-
-void
-recover_free(struct spool *spool)
-{
-	if (spool->rcpt_states)
-		map_free(&spool->rcpt_states, mem_free);
-}
-
-/* ---- telling ----------------------------------------------------------- */
-
-/* Envelope only: its sum was checked in the scan. */
-static int
-load_envelope(
-    struct spool *spool, const struct slot *slot, struct stored *ret_stored)
-{
-	struct segment *segment;
-
-	TRY(segment_ref(spool, slot->segment, &segment));
-	int result = stored_load(spool, segment, slot, false, ret_stored);
-	segment_unref(spool, segment);
-	return result;
-}
-
-static void
-tell(struct spool *spool, const struct slot *slot, spool_live_fn *on_message,
-    void *arg)
-{
-	const struct rcpt_state *state =
-	    map_get_u64(spool->rcpt_states, slot->mno);
-	struct spool_live_rcpt *fresh = NULL;
-	struct stored stored;
-
-	if (load_envelope(spool, slot, &stored) < 0) {
-		/* Readable a moment ago. */
-		if (index_mark_damaged(&spool->index, slot->mno))
-			atomic_fetch_add(&spool->quarantined, 1);
-		return;
-	}
-	if (!state)
-		fresh = mem_zalloc(stored.envelope.rcpt_count * sizeof *fresh);
-	on_message(arg, &stored.envelope, state ? state->rcpts : fresh);
-	mem_free(fresh);
-	stored_done(&stored);
-}
-
-int
-spool_recover(struct spool *spool, spool_live_fn *on_message,
-    spool_order_fn *on_order, void *arg)
-{
-	size_t count;
-
-	BUG_UNLESS(spool->rcpt_states);
-	struct slot *all = index_all(&spool->index, &count);
-	atomic_store(&spool->order_count, standing_count(spool->orders));
-	for (const struct standing *s = spool->orders; s; s = s->next)
-		on_order(arg, &s->order);
-	for (size_t i = 0; i < count; i++)
-		tell(spool, &all[i], on_message, arg);
-	mem_free(all);
-	recover_free(spool);
 	return 0;
 }

@@ -201,8 +201,11 @@ scan_next(struct scan *scan, struct record *ret_record)
 		TRY(fetch_payload(scan, &r.header, &r.payload, &is_good));
 	if (!is_good && scan->at >= scan->attested)
 		return end_here(scan, ret_record);
-	if (!is_good)
-		return damage_to(scan, r.next, ret_record);
+	if (!is_good) {
+		TRY(damage_to(scan, r.next, ret_record));
+		ret_record->header = r.header;
+		return 0;
+	}
 	if (r.header.type == RECORD_BATCH && batch_decode(r.payload, &b))
 		scan->batch_end = r.offset + b.bytes;
 	scan->at = r.next;
@@ -236,6 +239,8 @@ scan_tail(struct scan *scan, uint64_t size, struct scan_tail *ret_tail)
 			tail.durable_lsn = b.durable_lsn;
 		if (b.next_mno > tail.next_mno)
 			tail.next_mno = b.next_mno;
+		if (b.number > tail.batch_no)
+			tail.batch_no = b.number;
 	}
 	scan->attested = 0;
 	/* What was taken for zeros may not stay in the window. */

@@ -42,27 +42,6 @@ unlock(struct spool *spool)
 
 /* ---- the table --------------------------------------------------------- */
 
-struct segment *
-segment_add(struct spool *spool, uint32_t number)
-{
-	struct segments *all = &spool->segments;
-	struct segment *segment = MEM_NEW(struct segment);
-
-	*segment =
-	    (struct segment){ .number = number, .epoch = -1, .file = -1 };
-	lock(spool);
-	BUG_UNLESS(
-	    all->count == 0 || all->all[all->count - 1]->number < number);
-	if (all->count == all->capacity) {
-		all->capacity = all->capacity ? 2 * all->capacity : 16;
-		all->all = mem_resize(
-		    all->all, all->capacity, sizeof(struct segment *));
-	}
-	all->all[all->count++] = segment;
-	unlock(spool);
-	return segment;
-}
-
 /* Index of the first one with at least this number. */
 static size_t
 lower_bound(const struct segments *all, uint32_t number)
@@ -78,6 +57,30 @@ lower_bound(const struct segments *all, uint32_t number)
 			high = middle;
 	}
 	return low;
+}
+
+struct segment *
+segment_add(struct spool *spool, uint32_t number)
+{
+	struct segments *all = &spool->segments;
+	struct segment *segment = MEM_NEW(struct segment);
+
+	*segment =
+	    (struct segment){ .number = number, .epoch = -1, .file = -1 };
+	lock(spool);
+	if (all->count == all->capacity) {
+		all->capacity = all->capacity ? 2 * all->capacity : 16;
+		all->all = mem_resize(
+		    all->all, all->capacity, sizeof(struct segment *));
+	}
+	size_t at = lower_bound(all, number);
+	BUG_UNLESS(at == all->count || all->all[at]->number != number);
+	memmove(all->all + at + 1, all->all + at,
+	    (all->count - at) * sizeof(struct segment *));
+	all->all[at] = segment;
+	all->count++;
+	unlock(spool);
+	return segment;
 }
 
 /* Closes the file that was not used for longest. */
@@ -144,7 +147,11 @@ segment_ref_from(
     struct spool *spool, uint32_t number, struct segment **ret_segment)
 {
 	lock(spool);
-	size_t i = lower_bound(&spool->segments, number);
+	struct segments *all = &spool->segments;
+	size_t i = lower_bound(all, number);
+	/* Copies are no part of the log. */
+	if (i < all->count && (all->all[i]->number & COPIES_BIT))
+		i = all->count;
 	int result = ref_at(spool, i, ret_segment);
 	unlock(spool);
 	return result;
@@ -203,6 +210,65 @@ segment_mark_damaged(struct spool *spool, struct segment *segment)
 }
 
 void
+segment_touch(struct spool *spool, uint32_t number)
+{
+	struct segments *all = &spool->segments;
+
+	lock(spool);
+	size_t i = lower_bound(all, number);
+	if (i < all->count && all->all[i]->number == number)
+		all->all[i]->is_touched = true;
+	unlock(spool);
+}
+
+void
+segment_untouch(struct spool *spool)
+{
+	struct segments *all = &spool->segments;
+
+	lock(spool);
+	for (size_t i = 0; i < all->count; i++)
+		all->all[i]->is_touched = false;
+	unlock(spool);
+}
+
+uint64_t
+segment_adopt(struct spool *spool, const struct catalogue_item *item)
+{
+	struct segments *all = &spool->segments;
+	uint64_t useless = item->live_serial;
+
+	lock(spool);
+	size_t i = lower_bound(all, item->segment);
+	if (i < all->count && all->all[i]->number == item->segment) {
+		struct segment *s = all->all[i];
+
+		useless =
+		    s->live_serial == item->live_serial ? 0 : s->live_serial;
+		s->live_serial = item->live_serial;
+		s->live_crc = item->live_crc;
+		s->entries = item->entries;
+		s->live_bytes = item->live_bytes;
+	}
+	unlock(spool);
+	return useless;
+}
+
+struct segment *
+segment_all(struct spool *spool, size_t *ret_count)
+{
+	struct segments *all = &spool->segments;
+
+	lock(spool);
+	struct segment *copy = mem_resize(NULL, all->count + 1, sizeof *copy);
+	for (size_t i = 0; i < all->count; i++)
+		copy[i] = *all->all[i];
+	*ret_count = all->count;
+	unlock(spool);
+	return copy;
+}
+
+void
 segment_bury(struct spool *spool, const struct slot *slot)
 {
 	struct segments *all = &spool->segments;
@@ -241,6 +307,7 @@ segments_free(struct spool *spool)
 	mem_free(all->dead_bodies);
 	(void)pthread_mutex_destroy(&all->lock);
 	(void)pthread_cond_destroy(&all->chores);
+	(void)pthread_cond_destroy(&all->sealed);
 }
 
 /* ---- the pool of prepared files ---------------------------------------- */
@@ -375,11 +442,13 @@ segment_seal(struct spool *spool)
 	lock(spool);
 	spool->active->end = spool->tail;
 	spool->active->is_active = false;
+	spool->active->sealed_us = clock_monotonic_us();
 	/* Also when nothing was ever written to it: the next superblock has to
 	 * say that a batch which failed there is void. */
 	atomic_store(
 	    &spool->durable_lsn, LSN(spool->active->number, spool->tail));
 	(void)pthread_cond_signal(&spool->segments.chores);
+	(void)pthread_cond_signal(&spool->segments.sealed);
 	unlock(spool);
 	spool->active = NULL;
 }
@@ -439,29 +508,45 @@ segment_rotate(struct spool *spool)
 
 /* ---- recycling --------------------------------------------------------- */
 
-/* The oldest segment, taken out of the table, if nothing needs it. Only the
- * oldest: outcomes must outlive the messages they tell of. Standing orders
- * are repeated in the first batch of each segment; so one durable batch in a
- * later segment has them. */
+/* Outcomes must outlive the messages they tell of. So the log is freed from its
+ * old end, and only while nothing older is kept elsewhere; but what the
+ * catalogue covers goes in any order. Standing orders are repeated in the first
+ * batch of each segment: one durable batch in a later segment has them. */
+static bool
+is_dead(struct spool *spool, size_t i)
+{
+	const struct segments *all = &spool->segments;
+	const struct segment *s = all->all[i];
+
+	if (s->is_active || s->live > 0 || s->refs > 0)
+		return false;
+	if (s->number & COPIES_BIT)
+		return true;
+	if (LSN(s->number, s->end) > all->exported ||
+	    atomic_load(&spool->written_segment) <= s->number)
+		return false;
+	bool has_copies = (all->all[all->count - 1]->number & COPIES_BIT) != 0;
+	return s->number < all->folded || (i == 0 && !has_copies);
+}
+
+/* A segment that nothing needs, taken out of the table. */
 static struct segment *
 take_dead(struct spool *spool)
 {
 	struct segments *all = &spool->segments;
 	struct segment *segment = NULL;
+	size_t i = 0;
 
 	lock(spool);
-	if (all->count > 0 && !all->is_stuck) {
-		struct segment *s = all->all[0];
-
-		if (!s->is_active && s->live == 0 && s->refs == 0 &&
-		    LSN(s->number, s->end) <= all->exported &&
-		    atomic_load(&spool->written_segment) > s->number)
-			segment = s;
-	}
-	if (segment) {
+	bool may = !all->is_stuck && !atomic_load(&spool->is_loading);
+	/* Above what is folded in only the first can be free. */
+	while (may && i < all->count && !is_dead(spool, i))
+		i++;
+	if (may && i < all->count) {
+		segment = all->all[i];
 		all->count--;
-		memmove(all->all, all->all + 1,
-		    all->count * sizeof(struct segment *));
+		memmove(all->all + i, all->all + i + 1,
+		    (all->count - i) * sizeof(struct segment *));
 		all->open_files -= segment->file >= 0;
 	}
 	unlock(spool);
@@ -516,6 +601,17 @@ retire(struct spool *spool, const struct segment *segment)
 	return io->sync_directory(io->owner, spool->directory);
 }
 
+/* What the catalogue says of a segment that is gone is void. */
+static void
+remove_live_file(struct spool *spool, const struct segment *segment)
+{
+	char *AUTO_FREE path =
+	    live_path(spool, segment->number, segment->live_serial);
+
+	if (segment->live_serial != 0)
+		(void)spool->io->unlink(spool->io->owner, path);
+}
+
 void
 segment_recycle(struct spool *spool)
 {
@@ -525,6 +621,8 @@ segment_recycle(struct spool *spool)
 		if (segment->file >= 0)
 			(void)spool->io->close(spool->io->owner, segment->file);
 		int result = retire(spool, segment);
+		if (result == 0)
+			remove_live_file(spool, segment);
 		mem_free(segment);
 		if (result < 0) {
 			lock(spool);

@@ -5,6 +5,7 @@
 #include "spool/spool.h"
 
 #include "base/bug.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "os/clock.h"
 #include "spool/internal.h"
@@ -24,6 +25,9 @@
 #define FREE_FULL (UINT64_C(256) << 20)
 #define FREE_LOW_PART 10 /* of a small disk */
 #define FREE_FULL_PART 25
+#define PASS_SEGMENTS 8
+#define PASS_AGE_US (60 * US_PER_S)
+#define PASS_RATE (UINT64_C(64) << 20)
 /* Beyond a batch's pieces: one transaction that has more by itself. */
 #define IOV_COUNT (BATCH_PIECES_MAX + 16 + JUMBO_SIZE_MAX / FORMAT_PIECE + 16)
 
@@ -95,6 +99,18 @@ spool_fail(struct spool *spool, int code)
 	spool_events_wake(spool);
 }
 
+static unsigned
+loaded_percent(const struct spool *spool)
+{
+	unsigned total = atomic_load(&spool->load_total);
+
+	if (!atomic_load(&spool->is_loading))
+		return 100;
+	return total == 0 ? 0
+			  : (unsigned)(UINT64_C(99) *
+				       atomic_load(&spool->load_done) / total);
+}
+
 void
 spool_stats(struct spool *spool, struct spool_stats *ret_stats)
 {
@@ -111,6 +127,9 @@ spool_stats(struct spool *spool, struct spool_stats *ret_stats)
 		.orders = atomic_load(&spool->order_count),
 		.durable_lsn = atomic_load(&spool->durable_lsn),
 		.failed = atomic_load(&spool->failed),
+		.checkpoints = atomic_load(&spool->checkpoints),
+		.checkpoint_error = atomic_load(&spool->checkpoint_error),
+		.loaded_percent = loaded_percent(spool),
 	};
 
 	(void)pthread_mutex_lock(&spool->segments.lock);
@@ -160,6 +179,12 @@ fill_options(const struct spool_options *given)
 		o.free_low = FREE_LOW;
 	if (o.free_full == 0)
 		o.free_full = FREE_FULL;
+	if (o.pass_segments == 0)
+		o.pass_segments = PASS_SEGMENTS;
+	if (o.pass_age_us == 0)
+		o.pass_age_us = PASS_AGE_US;
+	if (o.pass_rate == 0)
+		o.pass_rate = PASS_RATE;
 	return o;
 }
 
@@ -174,13 +199,15 @@ spool_new(const struct spool_options *options)
 	spool->lock_file = -1;
 	spool->pending_last = &spool->pending;
 	spool->iov = mem_alloc(IOV_COUNT * sizeof *spool->iov);
-	spool->rcpt_states = map_new();
+	atomic_store(&spool->is_loading, true);
+	spool->damage = map_new();
 	atomic_store(&spool->next_mno, 1);
 	index_init(&spool->index);
 	queue_init(&spool->queue);
 	queue_init(&spool->stage);
 	(void)pthread_mutex_init(&spool->segments.lock, NULL);
 	cond_init_monotonic(&spool->segments.chores);
+	cond_init_monotonic(&spool->segments.sealed);
 	(void)pthread_mutex_init(&spool->event_lock, NULL);
 	cond_init_monotonic(&spool->event_news);
 	return spool;
@@ -193,8 +220,8 @@ spool_free(struct spool *spool)
 	queue_done(&spool->stage);
 	segments_free(spool);
 	index_done(&spool->index);
-	recover_free(spool);
 	standing_free(&spool->orders);
+	map_free(&spool->damage, NULL);
 	if (spool->lock_file >= 0)
 		(void)spool->io->close(spool->io->owner, spool->lock_file);
 	(void)pthread_mutex_destroy(&spool->event_lock);
@@ -243,21 +270,49 @@ start_thread(pthread_t *thread, void *(*run)(void *), struct spool *spool)
 	return -pthread_create(thread, NULL, run, spool);
 }
 
+/* Of those that were started, in the order in which they can end. */
+static void
+stop_threads(struct spool *s, unsigned started)
+{
+	queue_close(&s->stage);
+	if (started > 1)
+		(void)pthread_join(s->stager, NULL);
+	queue_close(&s->queue);
+	if (started > 0)
+		(void)pthread_join(s->committer, NULL);
+	(void)pthread_mutex_lock(&s->segments.lock);
+	s->segments.is_closing = true;
+	(void)pthread_cond_signal(&s->segments.chores);
+	(void)pthread_cond_signal(&s->segments.sealed);
+	(void)pthread_mutex_unlock(&s->segments.lock);
+	if (started > 3)
+		(void)pthread_join(s->folder, NULL);
+	if (started > 2)
+		(void)pthread_join(s->keeper, NULL);
+}
+
 static int
 start_threads(struct spool *spool)
 {
-	TRY(start_thread(&spool->committer, commit_thread, spool));
-	int result = start_thread(&spool->stager, stager_thread, spool);
-	if (result == 0) {
-		result = start_thread(&spool->keeper, keeper_thread, spool);
-		if (result == 0)
-			return 0;
-		queue_close(&spool->stage);
-		(void)pthread_join(spool->stager, NULL);
+	const struct {
+		pthread_t *thread;
+		void *(*run)(void *);
+	} all[] = {
+		{ &spool->committer, commit_thread },
+		{ &spool->stager, stager_thread },
+		{ &spool->keeper, keeper_thread },
+		{ &spool->folder, folder_thread },
+	};
+
+	for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++) {
+		int result = start_thread(all[i].thread, all[i].run, spool);
+
+		if (result < 0) {
+			stop_threads(spool, i);
+			return result;
+		}
 	}
-	queue_close(&spool->queue);
-	(void)pthread_join(spool->committer, NULL);
-	return result;
+	return 0;
 }
 
 static int
@@ -330,15 +385,7 @@ spool_stop(struct spool *s)
 	if (!s || s->is_stopped)
 		return;
 	s->is_stopped = true;
-	queue_close(&s->stage);
-	(void)pthread_join(s->stager, NULL);
-	queue_close(&s->queue);
-	(void)pthread_join(s->committer, NULL);
-	(void)pthread_mutex_lock(&s->segments.lock);
-	s->segments.is_closing = true;
-	(void)pthread_cond_signal(&s->segments.chores);
-	(void)pthread_mutex_unlock(&s->segments.lock);
-	(void)pthread_join(s->keeper, NULL);
+	stop_threads(s, 4);
 }
 
 void
@@ -351,7 +398,7 @@ spool_close(struct spool **spool)
 	spool_stop(s);
 	/* Without a clean end the next start takes more care, that is all; but
 	 * of a failed spool it may take a batch for good that was refused. */
-	(void)manifest_write(s, true);
+	IGNORE(manifest_write(s, true));
 	spool_free(s);
 	*spool = NULL;
 }

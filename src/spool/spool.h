@@ -44,10 +44,16 @@ struct spool_options {
 				    a small one a tenth, a twenty-fifth */
 	uint16_t node;
 	const struct spool_io *io; /* NULL: the real disk */
+	uint32_t pass_segments; /* a checkpoint is due when so many segments are
+				   behind the last; 0: 8 */
+	int64_t pass_age_us; /* … or one that waits so long; 0: 60 s */
+	uint64_t
+	    pass_rate; /* bytes a second it may read and write; 0: 64 MiB */
 };
 
 /* Locks the directory (ERR_EXISTS when another process has it), repairs the
- * torn tail, quarantines damage, starts the committer in a fresh segment. */
+ * torn tail, starts the committer in a fresh segment: mail can be accepted.
+ * What is stored is loaded by spool_recover. */
 MUST_CHECK int spool_open(const struct spool_options *options,
     struct spool **ret_spool, struct failure *ret_failure);
 /* Commits what was submitted and stops the threads. From here on transactions
@@ -162,8 +168,7 @@ enum spool_order_kind {
 /* An operator's order on queues. A hold survives restarts until released: a
  * release that covers it ends it; a narrower one makes an exception and stands
  * beside it. Orders on messages are durable before they begin and survive until
- * they are worked off. spool_recover tells all in the order to apply, before
- * any message. */
+ * they are worked off. spool_orders tells all in the order to apply. */
 struct spool_order {
 	enum spool_order_kind kind;
 	uint32_t tenant, stream; /* 0: any */
@@ -224,21 +229,42 @@ uint64_t spool_message_size(
 
 /* ---- after a restart --------------------------------------------------- */
 
-struct spool_live_rcpt {
-	bool done;
-	bool warned;
+/* Neighbouring recipients that are not done and alike in all this. */
+struct spool_live_run {
+	uint32_t rcpt_first, rcpt_count;
+	struct span domain; /* of their addresses, as stored */
+	uint8_t notify; /* as in spool_rcpt */
 	uint8_t attempts;
+	bool warned;
 	int64_t due_us; /* wall; 0: at once */
 };
 
-/* One call per message with a recipient that is not done, oldest first. */
-typedef void spool_live_fn(void *arg, const struct spool_envelope *envelope,
-    const struct spool_live_rcpt *rcpts);
+/* What scheduling needs of a message, known without reading it. */
+struct spool_live {
+	uint64_t mno;
+	uint32_t tenant, stream;
+	enum spool_class class;
+	uint32_t flags; /* enum spool_message_flags */
+	bool has_sender; /* not <> */
+	int64_t accepted_us, expire_us, not_before_us; /* wall */
+	const struct spool_live_run *runs; /* in the order of recipients */
+	uint32_t run_count;
+};
+
+/* One call per message with a recipient that is not done, oldest first. What it
+ * points to lives until it returns. */
+typedef void spool_live_fn(void *arg, const struct spool_live *message);
 typedef void spool_order_fn(void *arg, const struct spool_order *order);
 
-/* Call once after spool_open, before anything is submitted. */
-MUST_CHECK int spool_recover(struct spool *spool, spool_live_fn *on_message,
-    spool_order_fn *on_order, void *arg);
+/* The standing orders, in the order to apply. Before anything is submitted. */
+void spool_orders(struct spool *spool, spool_order_fn *fn, void *arg);
+/* Loads what a former life left. Call once after spool_open, from any thread;
+ * all else may be done meanwhile, but a message is known (to
+ * spool_message_open) only once it was told of. Until it has returned nothing
+ * is recycled and spool_stats says how far it is. -ECANCELED: the spool is
+ * stopping. on_message may be NULL. */
+MUST_CHECK int spool_recover(
+    struct spool *spool, spool_live_fn *on_message, void *arg);
 
 /* ---- events: projections follow the log -------------------------------- */
 
@@ -270,6 +296,9 @@ struct spool_stats {
 	uint64_t sync_us_total, sync_us_max;
 	uint64_t quarantined; /* records set aside as damaged */
 	uint64_t orders; /* of operators, that stand */
+	uint64_t checkpoints; /* since open */
+	int checkpoint_error; /* of the last one tried; 0: it was good */
+	unsigned loaded_percent; /* of a former life's mail; 100: all is */
 	uint64_t durable_lsn;
 	int failed; /* 0, or why the spool stopped */
 };

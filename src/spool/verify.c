@@ -45,13 +45,70 @@ static int
 check_messages(struct spool *spool, struct verification *v)
 {
 	size_t count;
-	struct slot *all = index_all(&spool->index, &count);
+	struct slot *all = index_all(&spool->index, false, &count);
 	int result = 0;
 
 	for (size_t i = 0; i < count && result == 0; i++) {
 		v->result.live_recipients += all[i].live;
 		result = check_message(spool, v, all[i].mno);
 	}
+	mem_free(all);
+	return result;
+}
+
+/* Loading does not look at what the catalogue covers. */
+static void
+look_at(
+    struct spool *spool, struct segment *segment, const struct record *record)
+{
+	struct verification *v = spool->verification;
+	const struct slot place = {
+		.segment = segment->number,
+		.at = (uint32_t)(record->offset / FORMAT_ALIGN),
+	};
+	struct slot slot;
+
+	if (record->found == FOUND_RECORD) {
+		v->result.records++;
+		v->result.messages += record->header.type == RECORD_MESSAGE;
+		return;
+	}
+	if (index_find(&spool->index, &place, &slot))
+		(void)index_mark_damaged(&spool->index, slot.mno);
+	quarantine(spool, segment, record->offset,
+	    record->next - record->offset, "damaged: a checksum is wrong");
+}
+
+static int
+check_segment(struct spool *spool, uint32_t number)
+{
+	struct segment *segment;
+	struct record record;
+	struct scan scan;
+
+	TRY(segment_ref(spool, number, &segment));
+	scan_init(&scan, spool->io, segment->file, spool->seal);
+	scan.segment = number;
+	scan.epoch = segment->epoch;
+	scan.end = scan.attested = segment->end;
+	int result = scan_next(&scan, &record);
+	for (; result == 0 && record.found != FOUND_END;
+	     result = scan_next(&scan, &record))
+		look_at(spool, segment, &record);
+	scan_done(&scan);
+	segment_unref(spool, segment);
+	return result;
+}
+
+static int
+check_segments(struct spool *spool)
+{
+	size_t count;
+	struct segment *all = segment_all(spool, &count);
+	int result = 0;
+
+	for (size_t i = 0; i < count && result == 0; i++)
+		result = check_segment(spool, all[i].number);
 	mem_free(all);
 	return result;
 }
@@ -87,7 +144,10 @@ verify_with(const struct spool_options *options, struct verification *v)
 		verify_problem(v, options->directory, 0,
 		    "no readable manifest or superblock");
 		result = 0;
-	}
+	} else if (result == 0)
+		result = load_all(spool, NULL, NULL);
+	if (result == 0)
+		result = check_segments(spool);
 	if (result == 0)
 		result = check_messages(spool, v);
 	v->result.segments = spool->segments.count;

@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/time.h"
 #include "simdisk.h"
 #include "spool/internal.h"
 #include "spool/spool.h"
@@ -55,7 +56,12 @@ struct mail {
 	uint64_t mno;
 	uint32_t size, rcpts, live;
 	bool is_busy[RCPTS_MAX]; /* an end was submitted */
-	struct spool_live_rcpt state[RCPTS_MAX];
+
+	struct state_of_rcpt {
+		bool done, warned;
+		uint8_t attempts;
+		int64_t due_us;
+	} state[RCPTS_MAX];
 };
 
 struct world {
@@ -82,7 +88,7 @@ struct world {
 };
 
 static struct world world;
-static unsigned long checked_messages, crashes, acked_total;
+static unsigned long checked_messages, crashes, acked_total, checkpoints;
 
 static void __attribute__((noreturn, format(printf, 1, 2)))
 fail(const char *format, ...)
@@ -128,7 +134,7 @@ model_outcome(struct world *w, const struct spool_outcome *o)
 		return;
 	for (uint32_t i = o->rcpt_first; i < o->rcpt_first + o->rcpt_count;
 	     i++) {
-		struct spool_live_rcpt *rcpt = &mail->state[i];
+		struct state_of_rcpt *rcpt = &mail->state[i];
 
 		if (o->kind != SPOOL_DEFERRED) {
 			mail->live -= !rcpt->done;
@@ -192,10 +198,14 @@ add_message(struct world *w, struct txn *txn, struct spool_txn *t)
 		return false;
 	}
 	for (uint32_t i = 0; i < txn->rcpts; i++)
-		rcpts[i].address = SPAN("x@example.org");
+		rcpts[i] = (struct spool_rcpt){
+			.address = SPAN("x@example.org"),
+			.notify = (uint8_t)i,
+		};
 	struct spool_envelope e = {
 		.mno = mno,
 		.class = SPOOL_REPORT,
+		.accepted_us = (int64_t)mno,
 		.rcpts = rcpts,
 		.rcpt_count = txn->rcpts,
 		.prefix = SPAN("P: x\r\n"),
@@ -415,29 +425,45 @@ check_body(struct world *w, const struct mail *mail)
 }
 
 static void
-on_message(void *arg, const struct spool_envelope *e,
-    const struct spool_live_rcpt *rcpts)
+check_run(const struct mail *mail, const struct spool_live_run *run, uint32_t i)
+{
+	const struct state_of_rcpt *want = &mail->state[i];
+
+	if (want->done)
+		fail("recipient %u of %llu is done and there", i,
+		    (unsigned long long)mail->mno);
+	if (run->attempts != want->attempts || run->warned != want->warned ||
+	    run->due_us != want->due_us)
+		fail("recipient %u of %llu has another schedule", i,
+		    (unsigned long long)mail->mno);
+	if (run->notify != i || !span_eq(run->domain, SPAN("example.org")))
+		fail("recipient %u of %llu is another", i,
+		    (unsigned long long)mail->mno);
+}
+
+static void
+on_message(void *arg, const struct spool_live *message)
 {
 	struct world *w = arg;
-	const struct mail *mail = find_mail(w, e->mno);
+	const struct mail *mail = find_mail(w, message->mno);
+	uint32_t live = 0;
 
 	if (!mail || mail->live == 0)
 		fail("message %llu should not be there",
-		    (unsigned long long)e->mno);
-	if (e->rcpt_count != mail->rcpts)
-		fail("another number of recipients");
-	for (uint32_t i = 0; i < mail->rcpts; i++) {
-		const struct spool_live_rcpt *want = &mail->state[i];
+		    (unsigned long long)message->mno);
+	for (uint32_t i = 0; i < message->run_count; i++) {
+		const struct spool_live_run *run = &message->runs[i];
 
-		if (rcpts[i].done != want->done)
-			fail("recipient %u of %llu: done is %d", i,
-			    (unsigned long long)e->mno, rcpts[i].done);
-		if (!want->done && (rcpts[i].attempts != want->attempts ||
-				       rcpts[i].warned != want->warned ||
-				       rcpts[i].due_us != want->due_us))
-			fail("recipient %u of %llu has another schedule", i,
-			    (unsigned long long)e->mno);
+		for (uint32_t k = 0; k < run->rcpt_count; k++)
+			check_run(mail, run, run->rcpt_first + k);
+		live += run->rcpt_count;
 	}
+	if (live != mail->live)
+		fail("message %llu has %u live recipients, %u wanted",
+		    (unsigned long long)mail->mno, live, mail->live);
+	if (message->class != SPOOL_REPORT || message->has_sender ||
+	    message->accepted_us != (int64_t)mail->mno)
+		fail("message %llu is another", (unsigned long long)mail->mno);
 	w->recovered++;
 }
 
@@ -500,7 +526,8 @@ check_all(struct world *w)
 
 	w->recovered = w->held_found = 0;
 	rebuild_model(w);
-	if (spool_recover(w->spool, on_message, on_order, w) < 0)
+	spool_orders(w->spool, on_order, w);
+	if (spool_recover(w->spool, on_message, w) < 0)
 		fail("recovery failed");
 	for (uint32_t i = 0; i < w->mail_count; i++) {
 		if (w->mails[i].live == 0)
@@ -583,7 +610,13 @@ begin(struct world *w, uint64_t seed)
 		.free_low = 2,
 		.free_full = 1,
 		.io = simdisk_io(w->disk),
+		/* Checkpoints as often as can be, often, or never. */
+		.pass_segments = 1 + (uint32_t)draw(w, 3),
+		.pass_age_us = 1 + (int64_t)draw(w, 2) * US_PER_S,
+		.pass_rate = UINT64_MAX / US_PER_S / 1000,
 	};
+	if (draw(w, 8) == 0)
+		w->options.pass_segments = UINT32_MAX;
 	(void)pthread_mutex_init(&w->lock, NULL);
 	(void)pthread_cond_init(&w->news, NULL);
 	restart(w);
@@ -621,10 +654,12 @@ static void
 break_something(struct world *w)
 {
 	static const enum simdisk_call kinds[] = { SIMDISK_SYNC, SIMDISK_WRITE,
-		SIMDISK_RENAME, SIMDISK_SYNC_DIRECTORY };
+		SIMDISK_RENAME, SIMDISK_SYNC_DIRECTORY, SIMDISK_SYNC,
+		SIMDISK_WRITE, SIMDISK_SYNC, SIMDISK_WRITE, SIMDISK_SYNC };
 
-	static const char *const paths[] = { ".seg", ".seg", ".tmp", "" };
-	uint64_t i = draw(w, 4);
+	static const char *const paths[] = { ".seg", ".seg", ".tmp", "",
+		".live", ".live", ".catalogue", "MANIFEST", "MANIFEST" };
+	uint64_t i = draw(w, 9);
 
 	simdisk_fail(w->disk, kinds[i], paths[i], (unsigned)draw(w, 20),
 	    1 + (unsigned)(draw(w, 4) == 0), draw(w, 2) ? -EIO : -ENOSPC);
@@ -633,6 +668,10 @@ break_something(struct world *w)
 static void
 die_and_restart(struct world *w)
 {
+	struct spool_stats stats;
+
+	spool_stats(w->spool, &stats);
+	checkpoints += stats.checkpoints;
 	w->may_revive = spool_space(w->spool) == SPOOL_FAILED;
 	/* Sometimes in good order. */
 	if (!simdisk_is_dead(w->disk) && draw(w, 4))
@@ -698,7 +737,8 @@ main(void)
 	for (uint64_t i = 0; i < seeds; i++)
 		run_random(&world, first + i);
 	printf("ok 2 - %llu random scripts: %lu crashes, %lu transactions "
-	       "acknowledged, %lu messages compared\n",
-	    (unsigned long long)seeds, crashes, acked_total, checked_messages);
+	       "acknowledged, %lu checkpoints, %lu messages compared\n",
+	    (unsigned long long)seeds, crashes, acked_total, checkpoints,
+	    checked_messages);
 	return 0;
 }

@@ -109,22 +109,6 @@ rig_no_mistake(void *arg, const char *file, unsigned line, unsigned column,
 }
 
 static inline void
-rig_ignore_live(void *arg, const struct spool_envelope *envelope,
-    const struct spool_live_rcpt *rcpts)
-{
-	(void)arg;
-	(void)envelope;
-	(void)rcpts;
-}
-
-static inline void
-rig_ignore_order(void *arg, const struct spool_order *order)
-{
-	(void)arg;
-	(void)order;
-}
-
-static inline void
 rig_open_spool(struct rig *rig)
 {
 	static const char yaml[] =
@@ -139,9 +123,7 @@ rig_open_spool(struct rig *rig)
 			     NULL, &rig->config),
 	    0);
 	assert_int_equal(spool_open(&options, &rig->api.spool, &failure), 0);
-	assert_int_equal(spool_recover(rig->api.spool, rig_ignore_live,
-			     rig_ignore_order, NULL),
-	    0);
+	assert_int_equal(spool_recover(rig->api.spool, NULL, NULL), 0);
 	const struct intake_options intake = {
 		.spool = rig->api.spool,
 		.directory = rig->api.directory,

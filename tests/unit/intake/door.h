@@ -90,6 +90,7 @@ door_open_spool(struct door *d)
 
 	if (spool_open(&options, &d->spool, &failure) < 0)
 		fail_msg("%s", failure.text);
+	assert_int_equal(0, spool_recover(d->spool, NULL, NULL));
 }
 
 static inline void

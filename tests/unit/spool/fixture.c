@@ -29,6 +29,7 @@ fixture_setup(struct fixture *f)
 		.lazy_sync_us = 2000,
 		.free_low = 2,
 		.free_full = 1,
+		.pass_segments = UINT32_MAX, /* no checkpoint */
 		.node = 7,
 	};
 }
@@ -81,6 +82,7 @@ fixture_open_on(struct fixture *f, const struct spool_io *io)
 		.lazy_sync_us = 1000,
 		.free_low = 2,
 		.free_full = 1,
+		.pass_segments = UINT32_MAX, /* no checkpoint */
 		.io = io,
 	};
 	fixture_open(f);
@@ -99,6 +101,7 @@ fixture_begin(void **state)
 
 	fixture_setup(f);
 	fixture_open(f);
+	assert_int_equal(0, spool_recover(f->spool, NULL, NULL));
 	*state = f;
 	return 0;
 }
@@ -262,20 +265,20 @@ fixture_check(struct spool *spool, uint64_t mno, size_t size, uint32_t rcpts)
 }
 
 static void
-on_message(void *arg, const struct spool_envelope *e,
-    const struct spool_live_rcpt *rcpts)
+on_message(void *arg, const struct spool_live *message)
 {
 	struct told *told = arg;
 	uint32_t live = 0;
 
-	for (uint32_t i = 0; i < e->rcpt_count; i++)
-		live += !rcpts[i].done;
+	for (uint32_t i = 0; i < message->run_count; i++)
+		live += message->runs[i].rcpt_count;
 	assert_true(live > 0);
 	assert_true(told->count < 4096);
-	told->mnos[told->count] = e->mno;
+	told->mnos[told->count] = message->mno;
 	told->live[told->count] = live;
-	told->rcpts[told->count] = e->rcpt_count;
-	told->first[told->count] = rcpts[0];
+	told->runs[told->count] = message->run_count;
+	told->first[told->count] = message->runs[0];
+	told->first[told->count].domain = SPAN_EMPTY;
 	told->count++;
 }
 
@@ -293,7 +296,8 @@ void
 fixture_recover(struct spool *spool, struct told *told)
 {
 	told->count = told->orders = 0;
-	assert_int_equal(0, spool_recover(spool, on_message, on_order, told));
+	spool_orders(spool, on_order, told);
+	assert_int_equal(0, spool_recover(spool, on_message, told));
 }
 
 bool

@@ -46,8 +46,8 @@ int fixture_check(
 /* What spool_recover tells. */
 struct told {
 	uint64_t mnos[4096];
-	uint32_t live[4096], rcpts[4096];
-	struct spool_live_rcpt first[4096];
+	uint32_t live[4096], runs[4096];
+	struct spool_live_run first[4096];
 	size_t count;
 	size_t orders;
 	char last_domain[64];

@@ -257,9 +257,10 @@ test_unreadable_pages_lose_no_other(void **state)
 
 	(void)state;
 	build(&rig, true);
-	/* The superblock is read, then the log as a whole, which fails; then
-	 * page by page, of which the first four fail. */
-	simdisk_fail(rig.disk, SIMDISK_READ, SEGMENT, 1, 5, -EIO);
+	/* The superblock is read, then the log for its orders and its outcomes,
+	 * then for its messages as a whole, which fails; then page by page, of
+	 * which the first four fail. */
+	simdisk_fail(rig.disk, SIMDISK_READ, SEGMENT, 3, 5, -EIO);
 	assert_int_equal(MESSAGES - 4, open_and_check(&rig, &quarantined));
 	assert_int_equal(1, quarantined);
 	destroy(&rig);

@@ -177,7 +177,7 @@ test_message_with_outcome_in_one_transaction(void **state)
 	reopen(f);
 	assert_int_equal(1, told.count);
 	assert_int_equal(1, told.live[0]);
-	assert_false(told.first[0].done);
+	assert_int_equal(0, told.first[0].rcpt_first);
 }
 
 static void

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Checkpoints: what they let go of, what they keep, and what happens when their
+ * files are damaged. */
+
+#include "base/mem.h"
+#include "fixture.h"
+#include "simdisk.h"
+#include "spool/internal.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define SENT 120
+#define EVERY 10 /* of them one stays */
+#define SIZE 9000
+
+struct rig {
+	struct fixture f;
+	struct simdisk *disk;
+	uint64_t kept[SENT / EVERY];
+};
+
+static struct told told;
+
+static struct spool_stats
+stats_of(struct spool *spool)
+{
+	struct spool_stats stats;
+
+	spool_stats(spool, &stats);
+	return stats;
+}
+
+static void
+defer(struct spool *spool, uint64_t mno, uint32_t rcpt, uint8_t attempts)
+{
+	struct spool_txn *txn = spool_txn_new(spool);
+	struct spool_outcome outcome = {
+		.mno = mno,
+		.rcpt_first = rcpt,
+		.rcpt_count = 1,
+		.kind = SPOOL_DEFERRED,
+		.attempts = attempts,
+		.due_us = 77,
+	};
+
+	spool_txn_outcome(txn, &outcome);
+	assert_int_equal(0, spool_txn_commit(&txn));
+}
+
+static void
+export_all(struct spool *spool)
+{
+	spool_events_exported(spool, stats_of(spool).durable_lsn);
+}
+
+static void
+wait_for_checkpoint(struct spool *spool, uint64_t before)
+{
+	for (int i = 0; i < 5000 && stats_of(spool).checkpoints <= before; i++)
+		usleep(1000);
+	assert_true(stats_of(spool).checkpoints > before);
+}
+
+/* Mail of three recipients, most of which is soon done. */
+static void
+build(struct rig *rig)
+{
+	rig->disk = simdisk_new(1);
+	fixture_open_on(&rig->f, simdisk_io(rig->disk));
+	fixture_close(&rig->f);
+	rig->f.options.pass_segments = 3;
+	fixture_open(&rig->f);
+	assert_int_equal(0, spool_recover(rig->f.spool, NULL, NULL));
+	for (unsigned i = 0; i < SENT; i++) {
+		uint64_t mno = fixture_send(rig->f.spool, SIZE, 3);
+
+		if (i % EVERY != 0) {
+			fixture_done(rig->f.spool, mno, 0, 3);
+			continue;
+		}
+		rig->kept[i / EVERY] = mno;
+		fixture_done(rig->f.spool, mno, 0, 1);
+		defer(rig->f.spool, mno, 2, 5);
+	}
+	export_all(rig->f.spool);
+}
+
+static void
+destroy(struct rig *rig)
+{
+	fixture_close(&rig->f);
+	simdisk_free(&rig->disk);
+}
+
+static void
+cut_and_open(struct rig *rig)
+{
+	simdisk_cut_at(rig->disk, 1);
+	fixture_close(&rig->f);
+	simdisk_power_cycle(rig->disk);
+	fixture_open(&rig->f);
+	fixture_recover(rig->f.spool, &told);
+}
+
+static void
+check_kept(struct rig *rig)
+{
+	assert_int_equal(SENT / EVERY, told.count);
+	for (size_t i = 0; i < told.count; i++) {
+		assert_int_equal(rig->kept[i], told.mnos[i]);
+		assert_int_equal(2, told.live[i]);
+		assert_int_equal(2, told.runs[i]);
+		assert_int_equal(1, told.first[i].rcpt_first);
+		assert_int_equal(0, told.first[i].attempts);
+		assert_int_equal(
+		    0, fixture_check(rig->f.spool, rig->kept[i], SIZE, 3));
+	}
+	assert_int_equal(0, stats_of(rig->f.spool).quarantined);
+}
+
+/* The oldest message lives on; what is behind it is freed all the same, and
+ * outcomes that are gone with their segments are not forgotten. */
+static void
+test_segments_go_in_any_order(void **state)
+{
+	struct rig rig = { 0 };
+
+	(void)state;
+	build(&rig);
+	wait_for_checkpoint(rig.f.spool, 0);
+	/* Of what one checkpoint covers no more can go than is dead: work a
+	 * little, until outcomes have gone. */
+	uint64_t before = stats_of(rig.f.spool).segments;
+	for (unsigned i = 0; i < 3 * SENT; i++)
+		fixture_done(
+		    rig.f.spool, fixture_send(rig.f.spool, SIZE, 1), 0, 1);
+	export_all(rig.f.spool);
+	for (int i = 0; i < 5000; i++) {
+		if (stats_of(rig.f.spool).segments <= before)
+			break;
+		usleep(1000);
+	}
+	assert_true(stats_of(rig.f.spool).segments <= before + 2);
+	cut_and_open(&rig);
+	check_kept(&rig);
+	/* And again, from the same files. */
+	cut_and_open(&rig);
+	check_kept(&rig);
+	/* Done with: everything but the newest goes. */
+	for (unsigned i = 0; i < SENT / EVERY; i++)
+		fixture_done(rig.f.spool, rig.kept[i], 1, 2);
+	export_all(rig.f.spool);
+	for (int i = 0; i < 5000 && stats_of(rig.f.spool).segments > 1; i++)
+		usleep(1000);
+	assert_int_equal(1, stats_of(rig.f.spool).segments);
+	assert_int_equal(0, simdisk_count(rig.disk, ".live"));
+	destroy(&rig);
+}
+
+static bool
+damage_file(struct rig *rig, const char *path, bool remove)
+{
+	size_t size;
+	uint8_t *AUTO_FREE bytes = simdisk_get(rig->disk, path, &size);
+
+	if (!bytes)
+		return false;
+	bytes[size / 2] ^= 1;
+	if (remove)
+		assert_int_equal(0, rig->f.options.io->unlink(rig->disk, path));
+	else
+		simdisk_put(rig->disk, path, bytes, size);
+	return true;
+}
+
+/* Flips a byte of every catalogue, or of every live file. How many. */
+static unsigned
+damage_files(struct rig *rig, bool catalogues, bool remove)
+{
+	unsigned count = 0;
+	char path[128];
+
+	for (unsigned serial = 0; serial < 60; serial++) {
+		(void)snprintf(
+		    path, sizeof path, "/spool/%016x.catalogue", serial);
+		count += catalogues && damage_file(rig, path, remove);
+		for (unsigned i = 0; i < 200 && !catalogues; i++) {
+			(void)snprintf(path, sizeof path,
+			    "/spool/%016x.%016x.live", i, serial);
+			count += damage_file(rig, path, remove);
+		}
+	}
+	return count;
+}
+
+static void
+close_damage_open(struct rig *rig, bool catalogues, bool remove)
+{
+	fixture_close(&rig->f);
+	assert_true(damage_files(rig, catalogues, remove) > 0);
+	fixture_open(&rig->f);
+	fixture_recover(rig->f.spool, &told);
+}
+
+/* Delivering twice is better than losing: all of the segment is there. */
+static void
+test_damaged_live_files(void **state)
+{
+	(void)state;
+	for (int remove = 0; remove < 2; remove++) {
+		struct rig rig = { 0 };
+
+		build(&rig);
+		wait_for_checkpoint(rig.f.spool, 0);
+		close_damage_open(&rig, false, remove != 0);
+		assert_true(stats_of(rig.f.spool).quarantined > 0);
+		for (unsigned i = 0; i < SENT / EVERY; i++)
+			assert_true(told_has(&told, rig.kept[i]));
+		assert_true(told.count >= SENT / EVERY);
+		destroy(&rig);
+	}
+}
+
+/* The live files still tell what is done. */
+static void
+test_damaged_catalogue(void **state)
+{
+	(void)state;
+	for (int remove = 0; remove < 2; remove++) {
+		struct rig rig = { 0 };
+		struct verification v = { 0 };
+
+		build(&rig);
+		wait_for_checkpoint(rig.f.spool, 0);
+		fixture_close(&rig.f);
+		assert_int_equal(0, verify_with(&rig.f.options, &v));
+		assert_int_equal(0, v.result.problems);
+		assert_int_equal(SENT / EVERY, v.result.live_messages);
+		assert_true(damage_files(&rig, true, remove != 0) > 0);
+		assert_int_equal(0, verify_with(&rig.f.options, &v));
+		assert_true(v.result.problems > 0);
+		fixture_open(&rig.f);
+		fixture_recover(rig.f.spool, &told);
+		assert_int_equal(1, stats_of(rig.f.spool).quarantined);
+		for (unsigned i = 0; i < SENT / EVERY; i++) {
+			assert_true(told_has(&told, rig.kept[i]));
+			assert_int_equal(0,
+			    fixture_check(rig.f.spool, rig.kept[i], SIZE, 3));
+		}
+		/* A new one is made at once. */
+		wait_for_checkpoint(rig.f.spool, 0);
+		cut_and_open(&rig);
+		assert_int_equal(0, stats_of(rig.f.spool).quarantined);
+		destroy(&rig);
+	}
+}
+
+/* A disk that fails under a checkpoint harms nothing but the checkpoint. */
+static void
+test_failing_checkpoint(void **state)
+{
+	static const char *const parts[] = { ".live", ".catalogue",
+		"MANIFEST" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+		struct rig rig = { 0 };
+
+		build(&rig);
+		wait_for_checkpoint(rig.f.spool, 0);
+		simdisk_fail(rig.disk, SIMDISK_SYNC, parts[i], 0, 1, -EIO);
+		for (unsigned n = 0; n < SENT; n++)
+			fixture_done(rig.f.spool,
+			    fixture_send(rig.f.spool, SIZE, 1), 0, 1);
+		for (int n = 0; n < 5000; n++) {
+			if (stats_of(rig.f.spool).checkpoint_error < 0)
+				break;
+			usleep(1000);
+		}
+		assert_int_equal(-EIO, stats_of(rig.f.spool).checkpoint_error);
+		assert_int_equal(0, stats_of(rig.f.spool).failed);
+		cut_and_open(&rig);
+		check_kept(&rig);
+		destroy(&rig);
+	}
+}
+
+/* Mail is taken, sent and done with while what is old is being loaded. */
+struct during {
+	struct spool *spool;
+	unsigned count;
+};
+
+static void
+on_message(void *arg, const struct spool_live *message)
+{
+	struct during *during = arg;
+
+	during->count++;
+	assert_in_range(stats_of(during->spool).loaded_percent, 0, 99);
+	assert_int_equal(2, message->run_count);
+	uint64_t mno = fixture_send(during->spool, SIZE, 1);
+	assert_true(mno > message->mno);
+	assert_int_equal(0, fixture_check(during->spool, mno, SIZE, 1));
+	fixture_done(during->spool, mno, 0, 1);
+	fixture_done(during->spool, message->mno, 1, 2);
+}
+
+static void
+test_mail_flows_during_recovery(void **state)
+{
+	struct rig rig = { 0 };
+	struct during during = { 0 };
+
+	(void)state;
+	build(&rig);
+	simdisk_cut_at(rig.disk, 1);
+	fixture_close(&rig.f);
+	simdisk_power_cycle(rig.disk);
+	fixture_open(&rig.f);
+	during.spool = rig.f.spool;
+	assert_int_equal(0, spool_recover(rig.f.spool, on_message, &during));
+	assert_int_equal(SENT / EVERY, during.count);
+	assert_int_equal(0, stats_of(rig.f.spool).messages);
+	assert_int_equal(100, stats_of(rig.f.spool).loaded_percent);
+	cut_and_open(&rig);
+	assert_int_equal(0, told.count);
+	assert_int_equal(0, stats_of(rig.f.spool).quarantined);
+	destroy(&rig);
+}
+
+static void
+stop_it(void *arg, const struct spool_live *message)
+{
+	struct during *during = arg;
+
+	(void)message;
+	during->count++;
+	spool_stop(during->spool);
+}
+
+static void
+test_stop_during_recovery(void **state)
+{
+	struct rig rig = { 0 };
+	struct during during = { 0 };
+
+	(void)state;
+	build(&rig);
+	fixture_close(&rig.f);
+	fixture_open(&rig.f);
+	during.spool = rig.f.spool;
+	assert_int_equal(
+	    -ECANCELED, spool_recover(rig.f.spool, stop_it, &during));
+	assert_int_equal(1, during.count);
+	fixture_close(&rig.f);
+	fixture_open(&rig.f);
+	fixture_recover(rig.f.spool, &told);
+	check_kept(&rig);
+	destroy(&rig);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_segments_go_in_any_order),
+		cmocka_unit_test(test_damaged_live_files),
+		cmocka_unit_test(test_damaged_catalogue),
+		cmocka_unit_test(test_failing_checkpoint),
+		cmocka_unit_test(test_mail_flows_during_recovery),
+		cmocka_unit_test(test_stop_during_recovery),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
