@@ -163,6 +163,23 @@ def test_what_a_reload_cannot_read_is_said_at_the_start(relays, place):
     assert str(place / "tls.key") in relay.log_text()
 
 
+def test_a_tls_ca_that_is_none_is_said(relays, place):
+    junk = place / "ca.pem"
+    junk.write_text("no certificate\n")
+    junk.chmod(0o644)
+    route = {"domains": ["*"], "deliver": "smtp", "to": "127.0.0.1:9", "tls": "require"}
+    relay = relays(routes=[route]).start()
+    relay.config["routes"] = [{**route, "tls_ca": str(junk)}]
+    relay.write_config()
+    refused = relay.run("reload")
+    assert refused.returncode == 1 and str(junk).encode() in refused.stderr
+    relay.stop()
+    relay.start(expect_ready=False)
+    assert relay.process.wait(10) == 1
+    relay.process = None
+    assert str(junk) in relay.log_text()
+
+
 def test_config_check_tells_where(relays):
     relay = relays(routes=DISCARD)
     relay.config_path.write_text(
