@@ -15,6 +15,7 @@ from .tools import Load, Sink, load
 COUNT, COUNT_FULL = 1_000_000, 10_000_000
 DOMAINS = 100  # of the deferred messages
 SIZE = 600
+SAMPLE_S = 5
 DISK_PER_MESSAGE = 4096  # log and event files, with room to spare
 OLD = 100  # messages that a restart delivers
 PARKED_S = 30
@@ -69,23 +70,31 @@ def is_tried(numbers, count):
         numbers["queue_in_flight"] == 0
 
 
+def watch_fill(relay, count):
+    """Until each message was tried once and waits: (seconds, how many) as it
+    went."""
+    samples, since = [(0.0, 0)], time.monotonic()
+    start = since
+    while not is_tried(numbers := relay.metrics(), count):
+        done, now = int(numbers["recipients_deferred_total"]), time.monotonic()
+        say(f"  {numbers['messages_accepted_total']:,.0f} accepted,"
+            f" {done:,} of {count:,} deferred")
+        if done > samples[-1][1]:
+            since = now
+        samples.append((round(now - start, 2), done))
+        if now - since > 120:
+            raise Trouble("the queue does not fill any more")
+        time.sleep(SAMPLE_S)
+    return samples
+
+
 def fill(backlog):
-    """Until each message was tried once and waits."""
     relay, count = backlog.relay, backlog.count
     generator = Load(
         backlog.bench.build, relay.port, messages=count, connections=32,
         size=SIZE, domains=DOMAINS, recipient="user{n}@d{d}.deferred.invalid")
     try:
-        last, since = 0, time.monotonic()
-        while not is_tried(numbers := relay.metrics(), count):
-            time.sleep(5)
-            done = numbers["recipients_deferred_total"]
-            say(f"  {numbers['messages_accepted_total']:,.0f} accepted,"
-                f" {done:,.0f} of {count:,} deferred")
-            if done > last:
-                last, since = done, time.monotonic()
-            if time.monotonic() - since > 120:
-                raise Trouble("the queue does not fill any more")
+        backlog.bench.detail(fill=watch_fill(relay, count))
     except BaseException:
         generator.stop()
         raise
