@@ -7,6 +7,7 @@ import smtplib
 import threading
 import time
 
+from support.counts import record
 from support.waiting import wait_for
 
 CYCLES = int(os.environ.get("KILL_CYCLES", "20"))
@@ -78,8 +79,8 @@ def test_kill_under_load_loses_nothing(relays, receivers):
                              f"messages are lost: {sorted(missing)[:10]}")
     arrived = tokens(sink.messages)
     duplicates = len(arrived) - len(set(arrived))
-    print(f"\n{CYCLES} kills: {len(acknowledged)} acknowledged, 0 lost, "
-          f"{duplicates} delivered twice")
+    record("kill under load", cycles=CYCLES, acked=len(acknowledged), lost=0,
+           duplicates=duplicates)
     # At most what was in flight at each kill: 100 ms of outcomes not yet synced.
     assert duplicates <= len(arrived) * 0.5
     assert relay.stop() == 0
