@@ -29,6 +29,9 @@ asan: test-deps
 tsan: test-deps
 	@tools/test-sanitized thread
 
+nightly: test-deps
+	@tools/nightly
+
 fuzz: test-deps
 	@tools/fuzz $(FUZZ_SECONDS)
 
@@ -41,4 +44,4 @@ clean:
 build-deps test-deps bench-deps:
 	@tools/install-packages $(@:-deps=)
 
-.PHONY: all run test bench bench-full lint asan tsan fuzz install clean build-deps test-deps bench-deps
+.PHONY: all run test bench bench-full lint asan tsan nightly fuzz install clean build-deps test-deps bench-deps

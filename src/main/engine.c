@@ -249,7 +249,6 @@ open_stores(struct engine *e, struct failure *f)
 static int
 start_reactors(struct engine *e, struct failure *f)
 {
-	e->ledger = schedule_ledger_new();
 	for (uint32_t i = 0; i < e->reactor_count; i++)
 		TRY(reactor_init(e, i, f));
 	spool_orders(e->spool, on_standing_order, e);
@@ -472,7 +471,6 @@ engine_close(struct engine *e)
 	for (uint32_t i = 0; i < e->reactor_count; i++)
 		reactor_done(&e->reactors[i]);
 	dispatch_order_unref(&e->replayed);
-	schedule_ledger_unref(&e->ledger);
 	spool_close(&e->spool);
 	intake_free(&e->intake);
 	receive_shared_free(&e->receive);

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /* Damage: a segment cut at every byte, bits that flip anywhere. What was
- * written before stays, what is wrong is counted, nothing wrong comes out. */
+ * written before stays, what is wrong is counted, nothing wrong comes out.
+ *
+ *	SPOOL_DAMAGE_STEP=n    opened after a cut at each n-th byte (1021)
+ *	SPOOL_DAMAGE_FLIPS=n   and after so many flips of a bit (40)
+ */
 
 #include "base/mem.h"
 #include "fixture.h"
@@ -13,6 +17,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -30,6 +35,17 @@ struct rig {
 };
 
 static struct told told;
+
+static size_t
+asked_for(const char *name, size_t otherwise)
+{
+	const char *text = getenv(name);
+	uint64_t value;
+
+	if (!text || !span_to_u64(span_of(text), SIZE_MAX, &value) || !value)
+		return otherwise;
+	return (size_t)value;
+}
 
 /* Closed in order, or as if the power had gone behind the last message. */
 static void
@@ -93,7 +109,8 @@ test_cut_at_every_byte_of_a_crashed_spool(void **state)
 		assert_in_range(v.result.live_messages, whole, whole + 1);
 		assert_int_equal(0, v.result.problems);
 	}
-	for (size_t len = FORMAT_PAGE; len < rig.size; len += 1021) {
+	size_t step = asked_for("SPOOL_DAMAGE_STEP", 1021);
+	for (size_t len = FORMAT_PAGE; len < rig.size; len += step) {
 		struct rig copy = { 0 };
 
 		build(&copy, false);
@@ -171,7 +188,8 @@ test_flipped_bits_are_set_aside(void **state)
 	uint64_t random = 5, quarantined;
 
 	(void)state;
-	for (int i = 0; i < 40; i++) {
+	size_t flips = asked_for("SPOOL_DAMAGE_FLIPS", 40);
+	for (size_t i = 0; i < flips; i++) {
 		struct rig rig = { 0 };
 
 		build(&rig, true);
