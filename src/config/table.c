@@ -238,8 +238,8 @@ static const struct config_key limit_keys[] = {
 		       "address or an IPv6 /64)." },
 	{ "memory", VALUE_SIZE, AT(limits.memory), .default_text = "0",
 	    BETWEEN(0, INT64_C(1) << 50),
-	    .explain =
-		"Memory for messages under way; 0: a share of the machine's." },
+	    .explain = "Memory for messages under way; 0: a quarter of the "
+		       "machine's." },
 	{ "header_size", VALUE_SIZE, AT(limits.header_size),
 	    .default_text = "512K", BETWEEN(1024, INT64_C(64) << 20),
 	    .explain = "The largest header of a message." },

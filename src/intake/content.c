@@ -21,6 +21,8 @@
 
 /* What the event and the queue's lists show of a subject. */
 #define SUBJECT_SHOWN_MAX 200
+/* What the spool keeps of a body in memory: beyond, it is in a file. */
+#define HELD_MAX (UINT64_C(1) << 20)
 /* RFC 5322 §2.1.1, without the CRLF. */
 #define TEXT_LINE_MAX 998
 
@@ -325,6 +327,11 @@ intake_body(struct intake_message *m, struct span piece)
 		return;
 	content_begin(m);
 	m->size += piece.len;
+	if (m->client.origin != INTAKE_REPORT && m->held < HELD_MAX &&
+	    !message_hold(m, piece.len)) {
+		message_refuse(m, &message_too_much);
+		return;
+	}
 	if (m->client.origin != INTAKE_REPORT &&
 	    m->size > m->config->limits.message_size) {
 		message_refuse(m, &too_big);

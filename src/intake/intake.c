@@ -7,6 +7,26 @@
 #include "os/clock.h"
 #include "os/random.h"
 
+#include <unistd.h>
+
+/* Other programs, the queue and connections want memory, too. */
+#define SHARE_OF_MACHINE 4
+
+const struct reply message_too_much = REPLY(452, 4, 3, 1,
+    "too much mail is arriving at once (limits.memory): try again later");
+
+static uint64_t
+memory_max(const struct config *config)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+
+	if (config->limits.memory > 0)
+		return config->limits.memory;
+	if (pages <= 0 || size <= 0)
+		return UINT64_MAX;
+	return (uint64_t)pages * (uint64_t)size / SHARE_OF_MACHINE;
+}
+
 struct intake *
 intake_new(const struct intake_options *options)
 {
@@ -17,6 +37,7 @@ intake_new(const struct intake_options *options)
 	intake->on_accepted = options->on_accepted;
 	intake->arg = options->arg;
 	intake->config = config_ref(options->config);
+	atomic_init(&intake->held_max, memory_max(options->config));
 	random_bytes(intake->event_seed, sizeof intake->event_seed);
 	pthread_mutex_init(&intake->lock, NULL);
 	return intake;
@@ -42,6 +63,7 @@ intake_set_config(struct intake *intake, struct config *config)
 	old = intake->config;
 	intake->config = config_ref(config);
 	pthread_mutex_unlock(&intake->lock);
+	atomic_store(&intake->held_max, memory_max(config));
 	config_unref(&old);
 }
 
@@ -61,9 +83,27 @@ message_new(struct intake *intake, const struct intake_client *client)
 	return m;
 }
 
+bool
+message_hold(struct intake_message *m, uint64_t octets)
+{
+	struct intake *intake = m->intake;
+
+	m->held += octets;
+	return atomic_fetch_add(&intake->held, octets) + octets <=
+	       atomic_load(&intake->held_max);
+}
+
+static void
+let_go(struct intake_message *m)
+{
+	atomic_fetch_sub(&m->intake->held, m->held);
+	m->held = 0;
+}
+
 void
 message_free(struct intake_message *m)
 {
+	let_go(m);
 	spool_draft_free(&m->draft);
 	map_free(&m->seen, NULL);
 	mem_free(m->rcpts);
@@ -80,6 +120,7 @@ message_refuse(struct intake_message *m, const struct reply *reply)
 	if (m->refusal.code == 0)
 		m->refusal = *reply;
 	spool_draft_free(&m->draft);
+	let_go(m);
 }
 
 /* ---- MAIL -------------------------------------------------------- */
@@ -264,6 +305,11 @@ intake_rcpt(struct intake_message *m, const struct smtp_rcpt *rcpt,
 	if (m->envelope.rcpt_count >= m->config->limits.recipients) {
 		*ret_reply = REPLY(452, 4, 5, 3,
 		    "too many recipients: send the rest in another message");
+		return;
+	}
+	if (!message_hold(
+		m, sizeof(struct spool_rcpt) + address.len + rcpt->orcpt.len)) {
+		*ret_reply = message_too_much;
 		return;
 	}
 	if (!is_repeated(m, address))

@@ -21,6 +21,8 @@ struct intake {
 	struct config *config;
 	uint64_t event_seed[2];
 	atomic_uint_fast64_t event_count;
+	atomic_uint_fast64_t held; /* octets of messages under way */
+	atomic_uint_fast64_t held_max;
 };
 
 struct intake_message {
@@ -49,6 +51,7 @@ struct intake_message {
 	struct dots dots;
 	char last[2]; /* octets of the draft, for the final CRLF */
 	uint64_t size; /* octets that came */
+	uint64_t held; /* its part of intake's */
 	bool not_text; /* binary: and some octet of it needs that */
 	size_t line_length; /* binary: of the draft's last line */
 
@@ -75,6 +78,11 @@ void content_begin(struct intake_message *m);
 /* The final dot has come: what is left is settled, the prefix and
  * flags of the envelope are complete. */
 void content_end(struct intake_message *m);
+
+/* Counts octets that the message keeps in memory, until it is refused or gone.
+ * False: all messages together have as many as they may. */
+bool message_hold(struct intake_message *m, uint64_t octets);
+extern const struct reply message_too_much;
 
 /* Refuses the message, once: the first reason stands. */
 void message_refuse(struct intake_message *m, const struct reply *reply);

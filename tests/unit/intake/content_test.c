@@ -12,7 +12,7 @@ setup(void **state)
 {
 	static const char config[] =
 	    DOOR_CONFIG "limits: {header_size: 4096, header_fields: 20, "
-			"received_fields: 5, message_size: 1M}\n";
+			"received_fields: 5, message_size: 1M, memory: 2M}\n";
 
 	(void)state;
 	door_open(&door, config);
@@ -212,6 +212,37 @@ test_size(void **state)
 	buf_done(&text);
 }
 
+/* Sixteen times 128 KiB under way, where 2 MiB are what all may have. */
+static void
+test_memory(void **state)
+{
+	const struct intake_client client = { .origin = INTAKE_SENDMAIL };
+	struct smtp_mail mail = door_mail("s@sender.example");
+	static char text[128 * 1024];
+	struct intake_message *m[16];
+	struct reply reply;
+
+	(void)state;
+	memset(text, 'x', sizeof(text));
+	memcpy(text, "A: b\r\n\r\n", 8);
+	for (size_t i = 0; i < 16; i++) {
+		m[i] = intake_mail(door.intake, &client, &mail, &reply);
+		assert_non_null(m[i]);
+		intake_body(m[i], span_from(text, sizeof(text)));
+	}
+	/* All is taken, and nothing of it is free until somebody ends. */
+	struct smtp_rcpt rcpt = { .recipient = { .text = SPAN("a@x.example"),
+				      .domain = SPAN("x.example") } };
+	intake_rcpt(m[0], &rcpt, &reply);
+	assert_int_equal(452, reply.code);
+	assert_int_equal(452, door_send(&door, &client, &mail,
+				  "a@local.example", SPAN("A: b\r\n"), 0));
+	for (size_t i = 0; i < 16; i++)
+		intake_abort(&m[i]);
+	assert_int_equal(250, door_send(&door, &client, &mail,
+				  "a@local.example", SPAN("A: b\r\n"), 0));
+}
+
 static void
 repeat(const char *line, size_t count, const char *end, struct buf *ret)
 {
@@ -309,6 +340,7 @@ main(void)
 		cmocka_unit_test(test_flags_of_addresses),
 		cmocka_unit_test(test_text_announced_as_binary),
 		cmocka_unit_test(test_size),
+		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_large),
 	};
