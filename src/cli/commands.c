@@ -252,6 +252,15 @@ find_command(const char *name, const char *sub)
 	return NULL;
 }
 
+/* The status, or 1 when not all that was printed could be written. */
+static int
+flushed(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	return complain("cannot write the output: is the disk full?");
+}
+
 static int
 run(const struct command *command, int argc, char **argv)
 {
@@ -263,9 +272,7 @@ run(const struct command *command, int argc, char **argv)
 		return status;
 	status = command->run(&inv);
 	client_close(&inv.client);
-	if (fflush(stdout) != 0 || ferror(stdout))
-		status = complain("cannot write the output: is the disk full?");
-	return status;
+	return flushed(status);
 }
 
 /* `posthouse -h`, `posthouse queue --help`, … False: not asked for help. */
@@ -303,11 +310,11 @@ cli_run(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "--version") == 0) {
 		printf("posthouse %s\n", POSTHOUSE_VERSION);
-		return 0;
+		return flushed(0);
 	}
 	if (asks_for_help(argc, argv)) {
 		cli_help(argc > 2 ? argv[1] : NULL);
-		return 0;
+		return flushed(0);
 	}
 	const char *sub = argc > 2 ? argv[2] : NULL;
 	const struct command *c = find_command(argv[1], sub);

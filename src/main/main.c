@@ -11,9 +11,11 @@
 #include "main/engine.h"
 #include "main/sandbox.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static int
 serve_usage(int status)
@@ -65,11 +67,28 @@ own_name(const char *path)
 	return slash == SIZE_MAX ? name : span_skip(name, slash + 1);
 }
 
+/* Who starts us may have closed them: then a socket or a file of ours would be
+ * descriptor 2, and what is meant for people be written into it. Opened the
+ * wrong way round, so that using them still fails. */
+static bool
+occupy_standard_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null",
+			fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			return false;
+	}
+	return true;
+}
+
 int
 main(int argc, char **argv)
 {
 	struct span name = own_name(argc > 0 ? argv[0] : "posthouse");
 
+	if (!occupy_standard_streams())
+		return 1;
 	if (span_eq(name, SPAN("sendmail")) ||
 	    span_eq(name, SPAN("newaliases")))
 		return cli_sendmail(argc, argv);

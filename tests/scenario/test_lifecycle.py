@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starting, stopping and reloading, also at awkward moments."""
+import pathlib
 import shutil
 import signal
 import smtplib
@@ -104,6 +105,18 @@ def test_a_second_one_is_refused_and_harms_nothing(relays):
     assert relay.cli("status")
     with smtplib.SMTP("127.0.0.1", relay.port) as client:
         client.sendmail("a@sender.test", ["b@example.test"], "Subject: x\r\n\r\n")
+
+
+def test_closed_standard_streams_are_given_to_nobody(relays, tmp_path):
+    """Else a file or a socket of the service would be descriptor 2, and the
+    log be written into it."""
+    script = tmp_path / "closed"
+    script.write_text('#!/bin/sh\nexec "$@" <&- >&- 2>&-\n')
+    script.chmod(0o755)
+    relay = relays(**TRUSTED).start(wrapper=[str(script)])
+    process = pathlib.Path(f"/proc/{relay.process.pid}/fd")
+    assert {str((process / fd).readlink()) for fd in "012"} == {"/dev/null"}
+    assert relay.cli("status")["status"] == "ok"
 
 
 def test_a_deep_data_dir_is_made(relays):
