@@ -273,7 +273,7 @@ queues_export(struct call *call)
 	struct selection selection;
 	struct export *x;
 
-	if (!queues_selected(call, &selection))
+	if (!is_loaded(call) || !queues_selected(call, &selection))
 		return;
 	x = MEM_NEW(struct export);
 	x->api = call->api;

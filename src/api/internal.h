@@ -145,6 +145,9 @@ char *events_directory(const struct api *api); /* mem_free it */
 /* ---- messages.c -------------------------------------------------------- */
 
 /* The message of an id, if the spool still has it. ERR_SYNTAX: not an id. */
+/* What acts on mail must not miss any that is still on its way from the spool.
+ * False: answered that it is. */
+bool is_loaded(struct call *call);
 MUST_CHECK int message_find(
     struct spool *spool, const char *text, struct spool_message **ret_message);
 

@@ -42,9 +42,25 @@ message_find(
 	return 0;
 }
 
+bool
+is_loaded(struct call *call)
+{
+	struct spool_stats stats;
+
+	spool_stats(call->api->spool, &stats);
+	if (stats.loaded_percent == 100)
+		return true;
+	respond_error(call, 503, "loading",
+	    "the queue is still being loaded, %u %%: try again in a moment",
+	    stats.loaded_percent);
+	return false;
+}
+
 static void
 respond_no_message(struct call *call, int result, const char *text)
 {
+	if (result == ERR_NOT_FOUND && !is_loaded(call))
+		return;
 	if (result == ERR_SYNTAX)
 		respond_error(call, 400, "bad_id",
 		    "`%.64s` is not a message id: those have 26 letters and "
@@ -289,9 +305,11 @@ messages_cancel(struct call *call)
 {
 	struct spool_message *message;
 	struct cancel c = { 0 };
+
+	if (!is_loaded(call))
+		return;
 	int result =
 	    message_find(call->api->spool, call->arguments[0], &message);
-
 	if (result < 0) {
 		respond_no_message(call, result, call->arguments[0]);
 		return;

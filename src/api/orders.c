@@ -427,7 +427,8 @@ take_order(struct call *call, enum dispatch_operation operation)
 		return;
 	o.reason = span_of(a.reason);
 	o.to = a.to;
-	if (check_asked(call, &a, &o) &&
+	/* Holds and releases stand, and meet mail as it comes. */
+	if (check_asked(call, &a, &o) && (is_standing(&o) || is_loaded(call)) &&
 	    (a.message == NULL || find_message(call, a.message, &o)) &&
 	    selection_find(call, &a.names, &o.selection)) {
 		take_selected(call, &o);

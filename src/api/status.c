@@ -70,6 +70,8 @@ spool_json(const struct api *api, const struct totals *t)
 	json_object_set_new(root, "sync_seconds_max",
 	    json_real((double)s->sync_us_max / (double)US_PER_S));
 	json_object_set_new(root, "quarantined", json_count(s->quarantined));
+	json_object_set_new(
+	    root, "loaded_percent", json_count(s->loaded_percent));
 	json_object_set_new(root, "disk_free", json_count(t->disk_free));
 	json_object_set_new(root, "disk_size", json_count(t->disk_size));
 	return root;

@@ -48,6 +48,10 @@ status_print(const json_t *root)
 	    text_at(spool, "state"), number_at(spool, "segments"),
 	    format_bytes(number_at(spool, "disk_free"), free_text),
 	    format_bytes(number_at(spool, "disk_size"), size));
+	if (number_at(spool, "loaded_percent") < 100)
+		print_fact("loading",
+		    "%lld %% of what was queued before the start",
+		    number_at(spool, "loaded_percent"));
 	json_array_foreach(json_object_get(root, "problems"), i, line)
 	    print_fact("problem", "%s", json_string_value(line));
 	json_array_foreach(json_object_get(root, "warnings"), i, line)

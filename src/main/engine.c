@@ -60,59 +60,6 @@ on_accepted(void *arg, const struct intake_accepted *a)
 
 /* ---- from the spool: what a former life left --------------------------- */
 
-/* Wall times in the spool are from clocks that may have been wrong: nothing
- * waits longer than the schedule could have told it to … */
-static int64_t
-plausible_due(const struct config *config, int64_t due_us, int64_t now_us)
-{
-	int64_t longest_us = 0;
-
-	for (size_t i = 0; i < config->retry.schedule_count; i++) {
-		if (config->retry.schedule_us[i] > longest_us)
-			longest_us = config->retry.schedule_us[i];
-	}
-	longest_us += longest_us / 100 * config->retry.jitter_percent;
-	return due_us - now_us > longest_us ? now_us + longest_us : due_us;
-}
-
-/* … or lives longer from now on than it was given when it came. */
-static int64_t
-plausible_expire(const struct spool_live *m, int64_t now_us)
-{
-	return m->accepted_us > now_us
-		   ? now_us + (m->expire_us - m->accepted_us)
-		   : m->expire_us;
-}
-
-static void
-on_live_message(void *arg, const struct spool_live *m)
-{
-	const struct engine *e = arg;
-	int64_t now_us = clock_wall_us();
-
-	for (uint32_t i = 0; i < m->run_count; i++) {
-		const struct spool_live_run *run = &m->runs[i];
-		const struct dispatch_delivery d = {
-			.mno = m->mno,
-			.tenant = m->tenant,
-			.stream = m->stream,
-			.class = m->class,
-			.domain = run->domain,
-			.rcpt_first = run->rcpt_first,
-			.rcpt_count = run->rcpt_count,
-			.attempts = run->attempts,
-			.wants_delay_warning =
-			    !run->warned &&
-			    intake_live_sender_wants(m, run, SMTP_NOTIFY_DELAY),
-			.accepted_us = m->accepted_us,
-			.due_us = plausible_due(e->config, run->due_us, now_us),
-			.expire_us = plausible_expire(m, now_us),
-		};
-
-		reactor_post_delivery(arg, &d);
-	}
-}
-
 static struct dispatch_request
 request_of(const struct spool_order *order)
 {
@@ -251,22 +198,18 @@ start_reactors(struct engine *e, struct failure *f)
 {
 	for (uint32_t i = 0; i < e->reactor_count; i++)
 		TRY(reactor_init(e, i, f));
+	/* Before any mail goes. */
 	spool_orders(e->spool, on_standing_order, e);
-	int result = spool_recover(e->spool, on_live_message, e);
-	if (result < 0)
-		return failure_set(f, result,
-		    "cannot read the spool in %s/spool: %s; look at it with "
-		    "`posthouse queue verify`",
-		    e->config->data_dir, error_text(result));
-	dispatch_order_unref(&e->replayed);
-	for (uint32_t i = 0; i < e->reactor_count; i++)
-		reactor_post_recovered(&e->reactors[i]);
 	for (uint32_t i = 0; i < e->reactor_count; i++) {
-		result = reactor_start(&e->reactors[i]);
+		int result = reactor_start(&e->reactors[i]);
 		if (result < 0)
 			return failure_set(f, result,
 			    "cannot start a thread: %s", error_text(result));
 	}
+	int result = load_start(e);
+	if (result < 0)
+		return failure_set(
+		    f, result, "cannot start a thread: %s", error_text(result));
 	return 0;
 }
 
@@ -350,6 +293,7 @@ stop(struct engine *e)
 	notify_stopping();
 	LOG(LOG_INFO, "main", "stopping: open work may finish",
 	    LOG_N("seconds", e->config->limits.shutdown_us / US_PER_S));
+	load_cancel(e);
 	for (uint32_t i = 0; i < e->reactor_count; i++)
 		reactor_drain(&e->reactors[i]);
 }
@@ -461,6 +405,7 @@ engine_close(struct engine *e)
 	engine_reload_end(e);
 	for (size_t i = 0; i < e->server_count; i++)
 		api_server_stop(&e->servers[i]);
+	load_stop(e);
 	for (uint32_t i = 0; i < e->reactor_count; i++) {
 		if (e->reactors[i].started)
 			loop_stop(e->reactors[i].loop);
@@ -470,6 +415,7 @@ engine_close(struct engine *e)
 	spool_stop(e->spool);
 	for (uint32_t i = 0; i < e->reactor_count; i++)
 		reactor_done(&e->reactors[i]);
+	load_free(e);
 	dispatch_order_unref(&e->replayed);
 	spool_close(&e->spool);
 	intake_free(&e->intake);
@@ -570,6 +516,8 @@ engine_run(struct config *config, const struct engine_options *options,
 		if (result < 0)
 			failure_set(f, result, "the chief loop failed: %s",
 			    error_text(result));
+		else
+			result = load_result(&e, f);
 	}
 	engine_close(&e);
 	LOG(LOG_INFO, "main", "stopped");

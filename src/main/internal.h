@@ -55,6 +55,7 @@ struct engine {
 	/* The latest command that the spool told of at the start. */
 	struct dispatch_order *replayed;
 	uint64_t replayed_cut;
+	struct load *load;
 	int *listen_fds; /* reactor_count × listener_count, -1 once taken */
 	int control_fd, submit_fd;
 	char *data_dir; /* the config's, which a reload replaces */
@@ -98,6 +99,14 @@ void reactor_post_recovered(struct reactor *r);
 /* Runs fn on each dispatcher's thread in turn and waits. Any other thread. */
 void reactor_each_dispatch(
     void *engine, void (*fn)(void *arg, struct dispatch *dispatch), void *arg);
+
+/* load.c: what a former life left, loaded while all else runs. */
+MUST_CHECK int load_start(struct engine *e);
+void load_cancel(struct engine *e); /* soon */
+void load_stop(struct engine *e); /* waits; the reactors still turn */
+/* Negative: the spool could not be read, and the chief was stopped. */
+MUST_CHECK int load_result(const struct engine *e, struct failure *ret_failure);
+void load_free(struct engine *e); /* no reactor has any of it */
 
 /* watch.c: tells the log and the service manager what has changed. Chief
  * only. */

@@ -90,6 +90,9 @@ struct segments {
 	bool is_closing;
 };
 
+/* A whole segment of copies with `live` messages. */
+void segment_add_copies(
+    struct spool *spool, uint32_t number, uint64_t end, uint64_t live);
 char *segment_path(const struct spool *spool, uint32_t number);
 char *body_path(const struct spool *spool, uint64_t mno);
 struct segment *segment_add(struct spool *spool, uint32_t number);
@@ -478,10 +481,11 @@ struct spool {
 	struct iovec *iov;
 
 	atomic_bool is_loading; /* until spool_recover has returned */
+	atomic_bool is_load_cancelled;
 	atomic_bool is_incomplete; /* the catalogue was lost: write a new one */
 	atomic_uint load_done, load_total; /* steps */
 	atomic_int checkpoint_error; /* of the last one tried */
-	atomic_uint_fast64_t checkpoints;
+	atomic_uint_fast64_t checkpoints, messages_moved;
 	struct verification *verification; /* NULL: for real */
 
 	pthread_mutex_t event_lock;

@@ -24,9 +24,17 @@ struct load {
 
 /* ---- messages ---------------------------------------------------------- */
 
+void
+spool_recover_cancel(struct spool *spool)
+{
+	atomic_store(&spool->is_load_cancelled, true);
+}
+
 static bool
 is_stopping(struct spool *spool)
 {
+	if (atomic_load(&spool->is_load_cancelled))
+		return true;
 	struct segments *all = &spool->segments;
 
 	(void)pthread_mutex_lock(&all->lock);
@@ -211,6 +219,8 @@ load_all(struct spool *spool, spool_live_fn *on_message, void *arg)
 		result = load_segments(&load, all, count, false);
 	if (result == 0)
 		result = check_bodies(spool);
+	if (result == 0 && on_message)
+		on_message(arg, NULL);
 	fold_done(&load.fold);
 	mem_free(all);
 	return result;

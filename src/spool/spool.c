@@ -128,6 +128,7 @@ spool_stats(struct spool *spool, struct spool_stats *ret_stats)
 		.durable_lsn = atomic_load(&spool->durable_lsn),
 		.failed = atomic_load(&spool->failed),
 		.checkpoints = atomic_load(&spool->checkpoints),
+		.messages_moved = atomic_load(&spool->messages_moved),
 		.checkpoint_error = atomic_load(&spool->checkpoint_error),
 		.loaded_percent = loaded_percent(spool),
 	};

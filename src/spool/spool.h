@@ -252,7 +252,7 @@ struct spool_live {
 };
 
 /* One call per message with a recipient that is not done, oldest first. What it
- * points to lives until it returns. */
+ * points to lives until it returns. A last one has NULL: that was all. */
 typedef void spool_live_fn(void *arg, const struct spool_live *message);
 typedef void spool_order_fn(void *arg, const struct spool_order *order);
 
@@ -265,6 +265,8 @@ void spool_orders(struct spool *spool, spool_order_fn *fn, void *arg);
  * stopping. on_message may be NULL. */
 MUST_CHECK int spool_recover(
     struct spool *spool, spool_live_fn *on_message, void *arg);
+/* Makes it return soon, from any thread; it is then not to be called again. */
+void spool_recover_cancel(struct spool *spool);
 
 /* ---- events: projections follow the log -------------------------------- */
 
@@ -296,7 +298,7 @@ struct spool_stats {
 	uint64_t sync_us_total, sync_us_max;
 	uint64_t quarantined; /* records set aside as damaged */
 	uint64_t orders; /* of operators, that stand */
-	uint64_t checkpoints; /* since open */
+	uint64_t checkpoints, messages_moved; /* since open; by compaction */
 	int checkpoint_error; /* of the last one tried; 0: it was good */
 	unsigned loaded_percent; /* of a former life's mail; 100: all is */
 	uint64_t durable_lsn;

@@ -445,9 +445,11 @@ static void
 on_message(void *arg, const struct spool_live *message)
 {
 	struct world *w = arg;
-	const struct mail *mail = find_mail(w, message->mno);
 	uint32_t live = 0;
 
+	if (!message)
+		return;
+	const struct mail *mail = find_mail(w, message->mno);
 	if (!mail || mail->live == 0)
 		fail("message %llu should not be there",
 		    (unsigned long long)message->mno);

@@ -240,6 +240,10 @@ a_hold_survives_the_service(void **state)
 	const struct spool_options options = { .directory = path };
 	assert_int_equal(spool_open(&options, &rig.api.spool, &failure), 0);
 	spool_orders(rig.api.spool, take_order, &orders);
+	/* What acts on mail must not miss what is not loaded yet. */
+	assert_int_equal(
+	    rig_ask(&rig, "POST", "/api/v1/queues/bounce", "{\"all\":true}"),
+	    503);
 	assert_int_equal(spool_recover(rig.api.spool, NULL, NULL), 0);
 	assert_int_equal(orders.count, 1);
 	assert_string_equal(orders.domain, "xn--bcher-kva.example");

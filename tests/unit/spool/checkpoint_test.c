@@ -305,6 +305,8 @@ on_message(void *arg, const struct spool_live *message)
 {
 	struct during *during = arg;
 
+	if (!message)
+		return;
 	during->count++;
 	assert_in_range(stats_of(during->spool).loaded_percent, 0, 99);
 	assert_int_equal(2, message->run_count);

@@ -270,6 +270,8 @@ on_message(void *arg, const struct spool_live *message)
 	struct told *told = arg;
 	uint32_t live = 0;
 
+	if (!message)
+		return;
 	for (uint32_t i = 0; i < message->run_count; i++)
 		live += message->runs[i].rcpt_count;
 	assert_true(live > 0);
