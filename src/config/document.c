@@ -157,6 +157,10 @@ config_document_load(struct span text, struct config_mistakes *mistakes,
 	yaml_parser_t parser;
 	bool is_good;
 
+	/* Editors of Windows put it there; told of the encoding, libyaml takes
+	 * it for the first column. */
+	if (span_starts(text, SPAN("\xef\xbb\xbf")))
+		text = span_skip(text, 3);
 	/* libyaml takes no NULL for its input. */
 	if (!text.ptr)
 		text = SPAN("");

@@ -411,6 +411,16 @@ survives_cycles(void **state)
 }
 
 static void
+bears_what_windows_adds(void **state)
+{
+	struct buf out = BUF_EMPTY;
+
+	(void)state;
+	assert_string_equal("", mistakes_of("\xef\xbb\xbf" HEAD, &out));
+	buf_done(&out);
+}
+
+static void
 refuses_a_huge_file(void **state)
 {
 	struct buf out = BUF_EMPTY;
@@ -459,6 +469,7 @@ main(void)
 		cmocka_unit_test(stops_after_many_mistakes),
 		cmocka_unit_test(bounds_aliases),
 		cmocka_unit_test(survives_cycles),
+		cmocka_unit_test(bears_what_windows_adds),
 		cmocka_unit_test(refuses_a_huge_file),
 		cmocka_unit_test(quotes_safely),
 	};
