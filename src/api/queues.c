@@ -140,6 +140,13 @@ queue_json(
 	json_object_set_new(
 	    root, "site_connections", json_count(f->site_connections));
 	json_object_set_new(root, "site_limit", json_count(f->site_limit));
+	json_object_set_new(root, "site_window", json_count(f->site_window));
+	json_object_set_new(
+	    root, "waits_for", json_string(schedule_bound_name(f->bound)));
+	json_object_set_new(
+	    root, "waits_for_text", json_string(schedule_bound_text(f->bound)));
+	json_object_set_new(
+	    root, "waits_until", json_time(api_wall_us(f->bound_until_us)));
 	return root;
 }
 
@@ -254,6 +261,11 @@ queues_of_message(const struct api *api, const struct spool_envelope *envelope)
 		};
 	}
 	api->each_dispatch(api->owner, collect_queues, &q);
+	/* It may have been moved to another stream. */
+	for (size_t i = 0; q.count == 0 && i < selection.count; i++)
+		selectors[i].stream = 0;
+	if (q.count == 0)
+		api->each_dispatch(api->owner, collect_queues, &q);
 	for (size_t i = 0; i < q.count; i++)
 		json_array_append_new(list, queue_json(s, &q.list[i].facts));
 	queues_done(&q);

@@ -102,6 +102,33 @@ cmd_message_show(struct invocation *inv)
 	return get_and_show(inv, path, NULL, print_message);
 }
 
+/* ---- why ---------------------------------------------------------------- */
+
+static void
+print_why(const json_t *root)
+{
+	const json_t *queues = json_object_get(root, "queues"), *q;
+	size_t i;
+
+	print_fact("message", "%s", text_at(root, "message_id"));
+	print_recipients(root);
+	json_array_foreach(queues, i, q)
+	{
+		putchar('\n');
+		queue_print(q);
+	}
+	if (json_array_size(queues) == 0)
+		puts("\nIt waits for nothing.");
+}
+
+int
+cmd_message_why(struct invocation *inv)
+{
+	AUTO_FREE char *path = path_of(inv);
+
+	return get_and_show(inv, path, NULL, print_why);
+}
+
 /* ---- cancel, raw ------------------------------------------------------- */
 
 static void

@@ -157,8 +157,8 @@ cmd_queue_list(struct invocation *inv)
 	    inv, "/api/v1/queues/deliveries", print_deliveries);
 }
 
-static void
-print_queue(const json_t *q)
+void
+queue_print(const json_t *q)
 {
 	char when[WHEN_SIZE];
 
@@ -176,8 +176,13 @@ print_queue(const json_t *q)
 	    number_at(q, "fresh"), number_at(q, "retry"),
 	    number_at(q, "recipients"));
 	print_fact("in flight", "%lld", number_at(q, "in_flight"));
-	print_fact("connections", "%lld of at most %lld per thread",
-	    number_at(q, "site_connections"), number_at(q, "site_limit"));
+	const char *until = text_at(q, "waits_until");
+	print_fact("waits for", "%s%s%s", text_at(q, "waits_for_text"),
+	    until[0] != '\0' ? ", until " : "", until);
+	print_fact("connections",
+	    "%lld; the site bears %lld as far as known, and may have %lld",
+	    number_at(q, "site_connections"), number_at(q, "site_window"),
+	    number_at(q, "site_limit"));
 	print_fact("next", "%s", when_next(text_at(q, "next_attempt"), when));
 	print_fact("expires", "%s (the oldest)",
 	    when_next(text_at(q, "oldest_expires"), when));
@@ -202,7 +207,7 @@ cmd_queue_show(struct invocation *inv)
 	{
 		if (i > 0)
 			putchar('\n');
-		print_queue(q);
+		queue_print(q);
 	}
 	json_decref(root);
 	if (i > 0)

@@ -141,6 +141,7 @@ const struct command commands[] = {
 	{ "queue", "import", "DIR", 1, 1, "take in what was exported", import, cmd_queue_import },
 	{ "queue", "verify", "[SPOOL]", 0, 1, "check the spool of a stopped service", NULL, cmd_queue_verify },
 	{ "message", "show", "ID", 1, 1, "a message's whole story", NULL, cmd_message_show },
+	{ "message", "why", "ID", 1, 1, "what a message waits for right now", NULL, cmd_message_why },
 	{ "message", "cancel", "ID", 1, 1, "end what still waits, without a report", NULL, cmd_message_cancel },
 	{ "message", "raw", "ID", 1, 1, "print the stored message", NULL, cmd_message_raw },
 	{ "events", NULL, "", 0, 0, "what became of mail", events, cmd_events },

@@ -183,12 +183,15 @@ command_fn cmd_queue_summary, cmd_queue_list, cmd_queue_show;
 command_fn cmd_queue_hold, cmd_queue_release, cmd_queue_retry, cmd_queue_bounce,
     cmd_queue_expire, cmd_queue_cancel, cmd_queue_move, cmd_queue_verify;
 command_fn cmd_queue_export, cmd_queue_import;
-command_fn cmd_message_show, cmd_message_cancel, cmd_message_raw;
+command_fn cmd_message_show, cmd_message_why, cmd_message_cancel,
+    cmd_message_raw;
 command_fn cmd_events, cmd_trace, cmd_reload, cmd_version, cmd_help;
 
 /* The status as lines; false: the service is failing. */
 bool status_print(const json_t *root);
 /* totals may be NULL. */
+/* All about one queue, a line per fact. */
+void queue_print(const json_t *queue);
 void queues_print(const json_t *queues, const json_t *totals);
 /* One event in one line. */
 void event_line(const json_t *event, struct buf *out);

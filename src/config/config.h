@@ -74,6 +74,12 @@ struct config_route {
 	char *password; /* read from password_file when loaded */
 };
 
+/* So many in so many seconds: "6000/h". 0: any number. */
+struct config_rate {
+	uint32_t count;
+	uint32_t seconds; /* 1, 60, 3600 or 86400 */
+};
+
 struct config_source {
 	char *name;
 	struct netaddr address;
@@ -155,6 +161,10 @@ struct config {
 		uint32_t threads;
 		uint32_t connections; /* 2000 out, all together */
 		uint32_t connections_per_site; /* 20 */
+		uint32_t first_connections_per_site; /* 5 */
+		struct config_rate message_rate, message_rate_per_site,
+		    message_rate_per_domain, message_rate_per_tenant,
+		    connection_rate_per_site;
 		uint32_t messages_per_connection; /* 500 */
 		uint32_t recipients_per_message; /* 100 in one transaction */
 		int64_t idle_us; /* 10s: keep an idle connection */

@@ -26,6 +26,7 @@ enum config_kind {
 	VALUE_PORT, /* uint16_t */
 	VALUE_SIZE, /* uint64_t octets */
 	VALUE_DURATION, /* int64_t microseconds */
+	VALUE_RATE, /* struct config_rate */
 	VALUE_LISTEN, /* struct netaddr with a port, or a Unix socket */
 	VALUE_IP, /* struct netaddr without a port */
 	VALUE_SERVER, /* struct netaddr, port 53 unless given */

@@ -344,6 +344,64 @@ read_number(const struct config_scalar *s, uint64_t *ret_number, char *reason)
 	return true;
 }
 
+/* ---- rates ------------------------------------------------------------- */
+
+static const struct {
+	char unit;
+	uint32_t seconds;
+} rate_units[] = { { 's', 1 }, { 'm', 60 }, { 'h', 3600 }, { 'd', 86400 } };
+
+static uint32_t
+rate_seconds(struct span unit)
+{
+	for (size_t i = 0; i < sizeof rate_units / sizeof *rate_units; i++)
+		if (unit.len == 1 && unit.ptr[0] == rate_units[i].unit)
+			return rate_units[i].seconds;
+	return 0;
+}
+
+static bool
+parse_rate(const struct config_scalar *s, void *field, char *reason)
+{
+	struct config_rate rate = { .seconds = 1 };
+	struct span unit = s->text, number = span_cut(&unit, '/');
+	bool has_unit = number.len < s->text.len;
+	uint64_t count;
+
+	if (!span_to_u64(number, UINT64_MAX, &count) ||
+	    (!has_unit && count != 0))
+		return refuse_kind(s, reason);
+	if (has_unit)
+		rate.seconds = rate_seconds(unit);
+	if (!rate.seconds)
+		return refuse_kind(s, reason);
+	if (count > s->key->max)
+		return refuse(reason,
+		    "%llu is too large; write at most %llu, or 0 for any rate",
+		    (unsigned long long)count, (unsigned long long)s->key->max);
+	rate.count = (uint32_t)count;
+	*(struct config_rate *)field = rate;
+	return true;
+}
+
+static void
+format_rate(const struct config_key *key, const void *field, struct buf *out)
+{
+	const struct config_rate *rate = field;
+
+	(void)key;
+	if (!rate->count) {
+		buf_append_str(out, "0");
+		return;
+	}
+	for (size_t i = 0; i < sizeof rate_units / sizeof *rate_units; i++)
+		if (rate->seconds == rate_units[i].seconds)
+			buf_printf(
+			    out, "%u/%c", rate->count, rate_units[i].unit);
+}
+
+/* ---- numbers ----------------------------------------------------------- */
+
 static bool
 parse_number(const struct config_scalar *s, void *field, char *reason)
 {
@@ -567,6 +625,8 @@ static const struct kind kinds[VALUE_KIND_COUNT] = {
 	    parse_size, format_number, NULL },
 	[VALUE_DURATION] = { "a duration such as 30s, 5m, 4h or 1h30m",
 	    sizeof(int64_t), parse_duration, format_number, NULL },
+	[VALUE_RATE] = { "a rate such as 100/s, 6000/h or 0 for any",
+	    sizeof(struct config_rate), parse_rate, format_rate, NULL },
 	[VALUE_LISTEN] = { "an address with a port such as \"0.0.0.0:587\" or "
 			   "\"[::]:587\"",
 	    sizeof(struct netaddr), parse_listen, format_address, NULL },

@@ -244,6 +244,7 @@ defer_site(struct connection *c)
 			       ? c->problem->result.reply.text
 			       : result_line(&c->problem->result, d->scratch);
 	schedule_site_set_last_reply(c->site->handle, line);
+	site_note_result(c->site, &c->problem->result);
 	(void)schedule_site_failed(d->schedule, c->site->handle,
 	    loop_now_us(d->loop), backlog_take, &sink);
 	LOG(LOG_INFO, "deliver", "a site cannot be reached",
@@ -545,6 +546,15 @@ connection_wake(struct schedule_connection *counted)
 	c->state = CONNECTION_SESSION;
 	if (!session_take(c))
 		c->state = CONNECTION_IDLE;
+	connection_drive(c);
+}
+
+void
+connection_yield(struct schedule_connection *counted)
+{
+	struct connection *c = LIST_ENTRY(counted, struct connection, counted);
+	BUG_UNLESS(c->state == CONNECTION_IDLE);
+	connection_close(c);
 	connection_drive(c);
 }
 

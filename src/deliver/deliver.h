@@ -27,8 +27,11 @@ struct dispatch_options {
 	struct spool *spool;
 	struct directory *directory; /* for the names in events */
 	struct intake *intake; /* for delivery reports */
-	/* Number so and so (from 0) of so many dispatchers that get mail:
-	 * connection limits are divided between them. */
+	/* What the dispatchers of the process share; NULL: there is one. */
+	struct schedule_ledger *ledger;
+	/* Number so and so (from 0) of so many dispatchers that get mail: of a
+	 * site's connections each may always have his part, and what the others
+	 * do not use; the number of all connections is divided. */
 	uint32_t share, number;
 	/* Of connections, beside the config's limit: the process has other uses
 	 * for its descriptors. */

@@ -90,14 +90,38 @@ dispatch_connections_max(const struct dispatch *d)
 	return dispatch_part(all, d->share, d->number);
 }
 
+/* What a second may take comes at once. */
+static struct schedule_rate
+rate_of(const struct config_rate *rate)
+{
+	if (rate->count == 0)
+		return (struct schedule_rate){ .interval_ns = 0 };
+	return (struct schedule_rate){
+		.interval_ns =
+		    (int64_t)rate->seconds * 1000 * US_PER_S / rate->count,
+		.burst = (rate->count + rate->seconds - 1) / rate->seconds,
+	};
+}
+
 static struct schedule_policy
 policy_of(const struct dispatch *d)
 {
 	const struct config *config = d->config;
 	struct schedule_policy p = {
 		.jitter_percent = config->retry.jitter_percent,
-		.site_connections = dispatch_part(
+		.site_connections = config->delivery.connections_per_site,
+		.site_share = dispatch_part(
 		    config->delivery.connections_per_site, d->share, d->number),
+		.window_first = config->delivery.first_connections_per_site,
+		.message_rate = rate_of(&config->delivery.message_rate),
+		.site_message_rate =
+		    rate_of(&config->delivery.message_rate_per_site),
+		.domain_message_rate =
+		    rate_of(&config->delivery.message_rate_per_domain),
+		.tenant_message_rate =
+		    rate_of(&config->delivery.message_rate_per_tenant),
+		.site_connection_rate =
+		    rate_of(&config->delivery.connection_rate_per_site),
 		.connections = dispatch_connections_max(d),
 		.lookups = LOOKUPS_MAX,
 		.probe_first_us = PROBE_FIRST_US,
@@ -276,6 +300,9 @@ serve(struct dispatch *d, const struct schedule_want *want)
 	case SCHEDULE_WAKE:
 		connection_wake(want->connection);
 		return true;
+	case SCHEDULE_CLOSE:
+		connection_yield(want->connection);
+		return true;
 	case SCHEDULE_WARN:
 	case SCHEDULE_EXPIRE:
 		add_to_backlog(d, want);
@@ -304,6 +331,23 @@ pump(struct loop_timer *timer)
 	bool later = d->backlog_count >= BACKLOG_ENOUGH && next_us <= now_us;
 	if (next_us != TIME_NEVER && !later)
 		loop_timer_set(d->loop, &d->timer, next_us);
+}
+
+static void
+on_news(struct loop_item *item)
+{
+	struct dispatch *d = LIST_ENTRY(item, struct dispatch, news);
+	atomic_store(&d->has_news, false);
+	dispatch_pump_soon(d);
+}
+
+/* Any dispatcher's thread: a place at a site is free, or somebody's due. */
+static void
+tell_news(void *arg)
+{
+	struct dispatch *d = arg;
+	if (!atomic_exchange(&d->has_news, true))
+		loop_post(d->loop, &d->news);
 }
 
 /* ---- mail ---- */
@@ -385,6 +429,7 @@ dispatch_new(const struct dispatch_options *options,
 	d->connections_cap = options->connections_cap;
 	d->number = options->number;
 	d->timer.on_time = pump;
+	d->news.run = on_news;
 	d->backlog_timer.on_time = backlog_run;
 	d->drain_timer.on_time = on_drain_over;
 	d->hints = map_new();
@@ -401,6 +446,8 @@ dispatch_new(const struct dispatch_options *options,
 	struct schedule_policy policy = policy_of(d);
 	d->schedule = schedule_new(&policy, random_u64());
 	schedule_on_site_free(d->schedule, site_on_free);
+	if (options->ledger != NULL)
+		schedule_join(d->schedule, options->ledger, tell_news, d);
 	int err = make_resolver(d, &d->resolver, ret_failure);
 	if (err < 0) {
 		dispatch_free(&d);

@@ -65,6 +65,12 @@ size_t result_make_runs(
     const struct result *results, size_t count, struct run *runs);
 /* Greylisting that says so is not worth trying again within minutes. */
 int64_t result_min_delay_us(const struct result *result);
+
+/* What a refusal says of our pace (421, 4.7.x): too many connections, or too
+ * much in a time. */
+enum result_pace { RESULT_PACE_FINE, RESULT_PACE_FAST, RESULT_PACE_CROWDED };
+
+enum result_pace result_pace(const struct result *result);
 /* "4.4.1", with a fitting default when the reply has no enhanced code. */
 struct span result_status(const struct result *result, struct arena *arena);
 /* The reply as one line: as the peer said it, or our sentence. */
@@ -124,6 +130,8 @@ char *route_site_name(const struct config_route *route, const char *mx_site);
 void site_assign(struct dispatch *d, struct schedule_queue *queue,
     struct plan *plan, const char *mx_site, int64_t valid_until_us);
 void site_on_free(void *owner);
+/* What the server said may concern how many connections it bears. */
+void site_note_result(struct site *site, const struct result *result);
 /* Takes the next delivery for a connection, if any may be taken at all. */
 bool site_take(struct site *site, struct schedule_connection *c,
     struct schedule_queue **ret_queue, struct schedule_delivery *ret_delivery);
@@ -375,6 +383,8 @@ void connection_open(struct site *site);
 void connection_drive(struct connection *c);
 /* Answers SCHEDULE_WAKE. */
 void connection_wake(struct schedule_connection *counted);
+/* Answers SCHEDULE_CLOSE. */
+void connection_yield(struct schedule_connection *counted);
 /* No more deliveries. What is on its way goes on, unless `abrupt`. */
 void connection_retire(struct connection *c, bool abrupt);
 void connection_free(struct connection *c);
@@ -461,6 +471,8 @@ struct dispatch {
 	struct resolver *resolver;
 
 	struct loop_timer timer; /* looks at the scheduler's wants */
+	struct loop_item news; /* of the schedulers' ledger */
+	atomic_bool has_news; /* it is posted */
 
 	struct list connections; /* from newest to oldest */
 	size_t connection_count;

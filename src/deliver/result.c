@@ -91,6 +91,36 @@ result_min_delay_us(const struct result *result)
 	return grey ? GREYLIST_DELAY_US : 0;
 }
 
+static bool
+says_any(struct span text, const char *const *words)
+{
+	for (; *words != NULL; words++) {
+		if (contains_nocase(text, span_of(*words)))
+			return true;
+	}
+	return false;
+}
+
+enum result_pace
+result_pace(const struct result *result)
+{
+	static const char *const crowded[] = { "too many connections",
+		"concurrent", "too many concurrent", "too many sessions",
+		NULL };
+	static const char *const fast[] = { "too many", "rate", "throttl",
+		"slow down", "limit", NULL };
+	const struct reply *r = &result->reply;
+	if (result->kind != SPOOL_DEFERRED || result->local ||
+	    r->code / 100 != 4)
+		return RESULT_PACE_FINE;
+	bool of_policy = r->enhanced.class == 4 && r->enhanced.subject == 7;
+	if (says_any(r->text, crowded) && (r->code == 421 || of_policy))
+		return RESULT_PACE_CROWDED;
+	if (r->code == 421 || (of_policy && says_any(r->text, fast)))
+		return RESULT_PACE_FAST;
+	return RESULT_PACE_FINE;
+}
+
 struct span
 result_status(const struct result *result, struct arena *arena)
 {

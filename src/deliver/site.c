@@ -202,6 +202,15 @@ site_on_free(void *owner)
 	mem_free(site);
 }
 
+void
+site_note_result(struct site *site, const struct result *result)
+{
+	enum result_pace pace = result_pace(result);
+	if (pace != RESULT_PACE_FINE)
+		schedule_site_pushback(site->dispatch->schedule, site->handle,
+		    pace == RESULT_PACE_CROWDED);
+}
+
 bool
 site_take(struct site *site, struct schedule_connection *c,
     struct schedule_queue **ret_queue, struct schedule_delivery *ret_delivery)

@@ -196,6 +196,7 @@ open_stores(struct engine *e, struct failure *f)
 static int
 start_reactors(struct engine *e, struct failure *f)
 {
+	e->ledger = schedule_ledger_new();
 	for (uint32_t i = 0; i < e->reactor_count; i++)
 		TRY(reactor_init(e, i, f));
 	/* Before any mail goes. */
@@ -417,6 +418,7 @@ engine_close(struct engine *e)
 		reactor_done(&e->reactors[i]);
 	load_free(e);
 	dispatch_order_unref(&e->replayed);
+	schedule_ledger_unref(&e->ledger);
 	spool_close(&e->spool);
 	intake_free(&e->intake);
 	receive_shared_free(&e->receive);

@@ -52,6 +52,7 @@ struct engine {
 	struct reactor *reactors;
 	uint32_t reactor_count;
 	uint32_t dispatch_share; /* of their dispatchers get mail */
+	struct schedule_ledger *ledger; /* of the dispatchers */
 	/* The latest command that the spool told of at the start. */
 	struct dispatch_order *replayed;
 	uint64_t replayed_cut;

@@ -63,6 +63,7 @@ reactor_init(struct engine *e, uint32_t number, struct failure *f)
 		.spool = e->spool,
 		.directory = e->directory,
 		.intake = e->intake,
+		.ledger = e->ledger,
 		.share = e->dispatch_share,
 		.number = number,
 		.connections_cap = e->deliveries_max,

@@ -6,6 +6,9 @@
  * once beyond those that have proved usable. */
 #define OPENING_AHEAD 2
 #define PROBE_JITTER_PERCENT 20
+/* What the open connections take in such a time needs no more of them. */
+#define DRAIN_US (100 * US_PER_MS)
+#define DRAIN_URGENT_US (10 * US_PER_MS)
 
 /* ---- wishes ---- */
 
@@ -15,34 +18,143 @@ site_usable(const struct schedule_site *site)
 	return site->open[0] + site->open[1] - site->opening - site->closing;
 }
 
-bool
-site_wants_connection(const struct schedule_site *site, bool *ret_reserved)
+struct ledger_limits
+site_limits(const struct schedule_site *site)
 {
 	const struct schedule_policy *policy = &site->s->policy;
 	uint32_t limit = policy->site_connections;
 	uint32_t reserved = policy->reserved_connections;
+
+	return (struct ledger_limits){
+		.connections = limit,
+		.reserved = reserved < limit ? reserved : limit - 1,
+		.own = policy->site_share ? policy->site_share : limit,
+		.window_first = policy->window_first,
+	};
+}
+
+/* What no connection is coming for. */
+static uint64_t
+site_work(const struct schedule_site *site, bool *ret_is_urgent)
+{
 	uint64_t urgent =
 	    site->ready[SCHEDULE_TRANSACTIONAL] + site->ready[SCHEDULE_REPORT];
+	uint64_t all = urgent + site->ready[SCHEDULE_BULK];
 	uint64_t coming = (uint64_t)site->coming[0] + site->coming[1];
+
+	*ret_is_urgent = urgent > coming;
+	return all > coming ? all - coming : 0;
+}
+
+static int64_t
+drain_us(bool is_urgent)
+{
+	return is_urgent ? DRAIN_URGENT_US : DRAIN_US;
+}
+
+/* The connections there are will have taken it all in a moment. */
+static bool
+is_soon_served(const struct schedule_site *site, uint64_t work, bool is_urgent)
+{
+	if (!site_usable(site) || !site->service_us || site->is_urged)
+		return false;
+	return work * (uint64_t)site->service_us <=
+	       (uint64_t)drain_us(is_urgent) * site_usable(site);
+}
+
+static bool
+may_open(const struct schedule_site *site)
+{
+	uint32_t open = site->open[0] + site->open[1];
+
+	if (site->denial != LEDGER_YES || site->connect_at_us ||
+	    site->message_at_us)
+		return false;
+	return (!site->spared_at || open < site->spared_at) &&
+	       site->opening < site_usable(site) + OPENING_AHEAD;
+}
+
+bool
+site_wants_connection(const struct schedule_site *site, bool *ret_reserved)
+{
+	struct ledger_limits limits = site_limits(site);
+	bool is_urgent;
 
 	*ret_reserved = false;
 	if (site->is_parked)
-		return site->is_probe_due && !site->open[0] && !site->open[1];
-	if (site->spared_at && site->open[0] + site->open[1] >= site->spared_at)
+		return site->is_probe_due && !site->open[0] && !site->open[1] &&
+		       may_open(site);
+	uint64_t work = site_work(site, &is_urgent);
+	if (!work || !may_open(site) || is_soon_served(site, work, is_urgent))
 		return false;
-	if (site->opening >= site_usable(site) + OPENING_AHEAD)
-		return false;
-	if (reserved >= limit)
-		reserved = limit - 1;
-	if (site->open[0] < limit - reserved)
-		return urgent + site->ready[SCHEDULE_BULK] > coming;
+	if (site->open[0] < limits.connections - limits.reserved)
+		return true;
 	*ret_reserved = true;
-	return site->open[1] < reserved && urgent > coming;
+	return site->open[1] < limits.reserved && is_urgent;
+}
+
+/* The reserved ones may be free when the others are not. */
+static enum ledger_answer
+ledger_ask(struct schedule_site *site, bool is_reserved)
+{
+	struct ledger_limits limits = site_limits(site);
+	bool is_urgent;
+	enum ledger_answer answer =
+	    ledger_take(&site->share, &limits, is_reserved);
+
+	(void)site_work(site, &is_urgent);
+	if (answer == LEDGER_YES)
+		site->grant = is_reserved ? GRANT_RESERVED : GRANT_PLAIN;
+	if (answer == LEDGER_FULL && !is_reserved && is_urgent)
+		return ledger_ask(site, true);
+	return answer;
+}
+
+bool
+site_be_granted(struct schedule_site *site)
+{
+	bool reserved;
+
+	if (site->grant != GRANT_NONE)
+		return true; /* of the last time, not used */
+	if (!site_wants_connection(site, &reserved))
+		return false;
+	if (!site_may_connect(site)) {
+		site_update(site);
+		return false;
+	}
+	site->denial = ledger_ask(site, reserved);
+	if (site->denial == LEDGER_YES)
+		return true;
+	bucket_give(ledger_connections(&site->share),
+	    &site->s->policy.site_connection_rate);
+	site_update(site);
+	return false;
+}
+
+void
+sites_hear_news(struct schedule *s)
+{
+	struct ledger_share *share;
+
+	if (!atomic_load_explicit(&s->member.has_news, memory_order_acquire))
+		return;
+	while ((share = ledger_news(s->ledger, &s->member))) {
+		struct schedule_site *site =
+		    LIST_ENTRY(share, struct schedule_site, share);
+		bool reserved;
+		site->denial = LEDGER_YES;
+		if (!site_wants_connection(site, &reserved))
+			ledger_waive(share);
+		site_update(site);
+	}
 }
 
 struct schedule_connection *
 site_wakeable(const struct schedule_site *site)
 {
+	if (site->message_at_us)
+		return NULL;
 	uint64_t urgent =
 	    site->ready[SCHEDULE_TRANSACTIONAL] + site->ready[SCHEDULE_REPORT];
 	uint64_t coming = (uint64_t)site->coming[0] + site->coming[1];
@@ -58,17 +170,52 @@ site_wakeable(const struct schedule_site *site)
 	return NULL;
 }
 
+bool
+site_is_lent(const struct schedule_site *site)
+{
+	const struct schedule_policy *policy = &site->s->policy;
+
+	return policy->site_share &&
+	       ledger_may_yield(&site->share, policy->site_share);
+}
+
+struct schedule_connection *
+site_idle(const struct schedule_site *site)
+{
+	for (unsigned i = 0; i < 2; i++)
+		if (!list_is_empty(&site->idle[i]))
+			return LIST_ENTRY(site->idle[i].next,
+			    struct schedule_connection, link);
+	return NULL;
+}
+
+static struct list *
+right_line(struct schedule_site *site)
+{
+	struct schedule *s = site->s;
+	bool is_urgent, reserved;
+
+	if (site_is_lent(site) && site_idle(site))
+		return &s->to_close;
+	if (site_wakeable(site))
+		return &s->to_wake;
+	if (site_wants_connection(site, &reserved))
+		return &s->to_connect;
+	uint64_t work = site_work(site, &is_urgent);
+	if (!work) {
+		site->is_urged = false;
+		ledger_waive(&site->share);
+	} else if (may_open(site) && !site->is_parked) {
+		site_be_patient(site, work, s->now_us + drain_us(is_urgent));
+	}
+	return NULL;
+}
+
 void
 site_update(struct schedule_site *site)
 {
-	struct schedule *s = site->s;
-	bool reserved;
-	struct list *line = NULL;
+	struct list *line = right_line(site);
 
-	if (site_wakeable(site))
-		line = &s->to_wake;
-	else if (site_wants_connection(site, &reserved))
-		line = &s->to_connect;
 	if (line == site->line)
 		return; /* keeps its turn */
 	list_remove(&site->want_link);
@@ -183,10 +330,12 @@ void
 schedule_connecting(struct schedule *s, struct schedule_site *site,
     struct schedule_connection *c)
 {
-	bool reserved;
+	bool reserved = site->grant == GRANT_RESERVED;
 
-	/* When the wish has passed meanwhile, any kind will do. */
-	(void)site_wants_connection(site, &reserved);
+	if (site->grant == GRANT_NONE)
+		ledger_force(&site->share, false);
+	site->grant = GRANT_NONE;
+	site->is_urged = false;
 	*c = (struct schedule_connection){ .site = site,
 		.state = CONNECTION_OPENING,
 		.is_reserved = reserved };
@@ -241,6 +390,16 @@ schedule_closing(struct schedule *s, struct schedule_connection *c)
 	site_update(site);
 }
 
+void
+schedule_site_pushback(
+    struct schedule *s, struct schedule_site *site, bool halve)
+{
+	struct ledger_limits limits = site_limits(site);
+
+	BUG_UNLESS(site->s == s);
+	ledger_failure(&site->share, &limits, halve);
+}
+
 static void
 site_failed_once(struct schedule_site *site)
 {
@@ -271,7 +430,10 @@ schedule_disconnected(struct schedule *s, struct schedule_connection *c,
 	BUG_UNLESS(site && site->open[c->is_reserved] > 0);
 	connection_leave_state(c);
 	site->open[c->is_reserved]--;
+	ledger_give(&site->share, c->is_reserved);
 	s->connections--;
+	if (failed)
+		schedule_site_pushback(s, site, false);
 	*c = (struct schedule_connection){ .site = NULL };
 	list_init(&c->link);
 	/* A probe that ended in whatever way is over. */

@@ -18,6 +18,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/time.h"
+#include "schedule/ledger.h"
 #include "schedule/schedule.h"
 
 #define NONE UINT32_MAX
@@ -103,7 +104,14 @@ uint64_t wheel_next_tick(const struct wheel *w);
 
 /* ---- heap: timers of queues and sites, and the turns of tenants ---- */
 
-enum heap_kind { TIMER_QUEUE, TIMER_SITE, TURN_LANE };
+enum heap_kind {
+	TIMER_QUEUE,
+	TIMER_SITE,
+	TIMER_GATE,
+	TIMER_TENANT,
+	TIMER_ALL,
+	TURN_LANE
+};
 
 struct heap_node {
 	int64_t rank;
@@ -153,6 +161,8 @@ struct schedule_queue {
 	uint8_t turn; /* of fresh and retry */
 	uint8_t lookup_failures;
 	bool is_held, is_looked_up, was_served; /* since it got its site */
+	bool is_limited; /* the pause is the domain's rate */
+	struct domain *domain_limit; /* counted; NULL: not limited */
 	bool is_reaped, is_replayed; /* not a queue any more: see reap.c */
 	void *tag; /* of what is reaped */
 	uint64_t cut_mno;
@@ -208,6 +218,20 @@ unsigned level_of(const struct schedule *s, unsigned attempts);
 
 /* ---- sites ---- */
 
+/* What the queues of one domain share. */
+struct domain {
+	struct bucket messages;
+	uint32_t users;
+};
+
+/* A tenant that may have to wait. */
+struct tenant {
+	struct schedule *s;
+	struct bucket *messages; /* the ledger's */
+	struct heap_node timer; /* its lanes are unlinked until then */
+	struct list lanes; /* by block_link */
+};
+
 /* A tenant's queues of one class at one site. */
 struct lane {
 	struct heap_node turn; /* in the site's ring while it has queues to
@@ -216,6 +240,10 @@ struct lane {
 	struct schedule_site *site;
 	uint32_t tenant, users;
 	enum schedule_class class;
+	struct list block_link;
+	bool is_blocked;
+	uint64_t ready; /* of its queues, counted in the site's unless
+			   blocked */
 };
 
 enum connection_state {
@@ -223,6 +251,7 @@ enum connection_state {
 	CONNECTION_BUSY,
 	CONNECTION_IDLE,
 	CONNECTION_WOKEN, /* about to take */
+	CONNECTION_LENT, /* told to close: its place is another's */
 	CONNECTION_CLOSING, /* open, but of no more use */
 };
 
@@ -230,12 +259,23 @@ struct schedule_site {
 	struct schedule *s;
 	struct list all_link;
 	struct list want_link;
-	struct list *line; /* it stands in: s->to_wake, s->to_connect or NULL */
+	struct list *line; /* it stands in: s->to_close, … or NULL */
+	struct ledger_share share;
 	struct list queues; /* all that belong here */
 	struct heap rings[SCHEDULE_CLASSES]; /* of lanes */
 	int64_t served[SCHEDULE_CLASSES]; /* the latest turn's rank */
 	struct list idle[2]; /* connections; [1]: reserved ones */
 	struct heap_node timer; /* next probe, or end of the sparing */
+	/* The earliest of these times, which are 0 when passed. */
+	struct heap_node gate;
+	int64_t message_at_us, connect_at_us; /* the rates allow it */
+	int64_t patience_us; /* what was ready then must have gone */
+	uint64_t patience_ready, patience_taken;
+	uint64_t taken; /* deliveries, ever */
+	int64_t service_us; /* of one delivery, on average; 0: unknown */
+	bool is_urged; /* they are slower than thought */
+	uint8_t grant; /* enum grant: of the connection wanted */
+	enum ledger_answer denial; /* by the ledger, until it has news */
 	uint64_t ready[SCHEDULE_CLASSES]; /* deliveries of queues in lanes */
 	uint32_t open[2], opening, closing;
 	uint32_t coming[2]; /* opening or woken */
@@ -252,6 +292,37 @@ struct schedule_site {
 	char name[];
 };
 
+enum grant { GRANT_NONE, GRANT_PLAIN, GRANT_RESERVED };
+
+struct ledger_limits site_limits(const struct schedule_site *site);
+void site_on_gate(struct schedule_site *site);
+/* Takes what the policy's rates allow; false: closed until the gate's time. */
+bool site_open_gate(struct schedule_site *site);
+void site_shut_gate(struct schedule_site *site); /* it was not used */
+/* The connection that goes next was allowed by the ledger. */
+bool site_be_granted(struct schedule_site *site);
+/* The ledger has something for us. */
+void sites_hear_news(struct schedule *s);
+
+/* ---- limit.c ---- */
+
+void limits_init(struct schedule *s);
+void limits_done(struct schedule *s);
+void limits_renew(struct schedule *s); /* the policy has changed */
+bool site_may_connect(struct schedule_site *site);
+/* Connections are enough, provided that all that is ready has gone then. */
+void site_be_patient(
+    struct schedule_site *site, uint64_t ready, int64_t until_us);
+/* One delivery of the queue may go now, as far as tenant and domain are
+ * concerned; else what stands in the way is unlinked until it may. */
+bool limit_take(struct schedule_queue *q);
+void lane_on_ready(struct lane *lane, uint64_t less, uint64_t more);
+void lane_enter_ring(struct lane *lane);
+void tenant_on_timer(struct tenant *tenant);
+/* Until then its domain's rate must not be forgotten. */
+int64_t domain_keep_until(const struct schedule_queue *q);
+void domain_release(struct schedule_queue *q);
+
 void site_free_if_unused(struct schedule_site *site);
 void site_bind(struct schedule_queue *q, struct span name);
 void site_unbind(struct schedule_queue *q); /* may free the site */
@@ -261,6 +332,10 @@ void site_unpark(struct schedule_site *site);
 /* A queue of a parked site has mail ready. */
 void site_probe_if_due(struct schedule_site *site);
 void site_probe_now(struct schedule_site *site);
+/* More than our part, and somebody waits for his. */
+bool site_is_lent(const struct schedule_site *site);
+/* The one that has been idle longest, or NULL. */
+struct schedule_connection *site_idle(const struct schedule_site *site);
 bool site_wants_connection(
     const struct schedule_site *site, bool *ret_reserved);
 /* An idle connection for the work there is, or NULL. */
@@ -298,7 +373,12 @@ struct schedule {
 	uint32_t free_count;
 	uint64_t queue_bytes;
 	struct list sites;
-	struct list to_look_up, to_wake, to_connect;
+	struct list to_look_up, to_wake, to_connect, to_close;
+	struct schedule_ledger *ledger;
+	struct ledger_member member;
+	struct map *tenants; /* struct tenant by id, once rated */
+	struct map *domains; /* struct domain, once rated */
+	struct heap_node all_timer; /* nothing goes before, by the rate */
 	struct list holds; /* oldest first */
 	struct list reaped; /* by place_link */
 	struct map *replayed; /* those of a restart, by tag and stream */
@@ -311,6 +391,7 @@ struct schedule {
 };
 
 void schedule_hear(struct schedule *s, int64_t now_us);
+bool schedule_has_room(const struct schedule *s); /* for a connection */
 uint32_t tick_after(const struct schedule *s, int64_t time_us);
 int64_t tick_time(const struct schedule *s, uint32_t tick);
 /* Within ± percent, even spread. */

@@ -87,6 +87,124 @@ oldest_expire(const struct schedule_queue *q)
 	return tick_time(q->s, tick);
 }
 
+/* ---- what binds ---- */
+
+/* clang-format off */
+static const struct {
+	const char *name, *text;
+} bounds[] = {
+	[SCHEDULE_BOUND_NOTHING]         = { "nothing",         "nothing: it goes" },
+	[SCHEDULE_BOUND_HOLD]            = { "hold",            "an operator's hold" },
+	[SCHEDULE_BOUND_LOOKUP]          = { "lookup",          "its site is being looked up" },
+	[SCHEDULE_BOUND_LOOKUP_FAILED]   = { "lookup_failed",   "the domain could not be looked up" },
+	[SCHEDULE_BOUND_PARKED]          = { "parked",          "the site cannot be reached" },
+	[SCHEDULE_BOUND_SCHEDULE]        = { "schedule",        "the next attempt is not due" },
+	[SCHEDULE_BOUND_MESSAGE_RATE]    = { "message_rate",    "the rate of all mail" },
+	[SCHEDULE_BOUND_TENANT_RATE]     = { "tenant_rate",     "the tenant's rate" },
+	[SCHEDULE_BOUND_DOMAIN_RATE]     = { "domain_rate",     "the domain's rate" },
+	[SCHEDULE_BOUND_SITE_RATE]       = { "site_rate",       "the site's rate" },
+	[SCHEDULE_BOUND_CONNECTION_RATE] = { "connection_rate", "the rate of connections to the site" },
+	[SCHEDULE_BOUND_ALL_CONNECTIONS] = { "all_connections", "the number of all connections" },
+	[SCHEDULE_BOUND_SPARED]          = { "spared",          "the site refused one more connection" },
+	[SCHEDULE_BOUND_CONNECTIONS]     = { "connections",     "the number of connections to the site" },
+	[SCHEDULE_BOUND_WINDOW]          = { "window",          "the connections that the site has proved to bear" },
+};
+
+/* clang-format on */
+
+const char *
+schedule_bound_text(enum schedule_bound bound)
+{
+	BUG_UNLESS((size_t)bound < sizeof bounds / sizeof *bounds);
+	return bounds[bound].text;
+}
+
+const char *
+schedule_bound_name(enum schedule_bound bound)
+{
+	BUG_UNLESS((size_t)bound < sizeof bounds / sizeof *bounds);
+	return bounds[bound].name;
+}
+
+static int64_t
+timer_time(const struct heap_node *timer)
+{
+	return timer->position == NONE ? TIME_NEVER : timer->rank;
+}
+
+/* More connections could carry it: why are there none? */
+static enum schedule_bound
+connections_bound(const struct schedule_site *site, int64_t *until_us)
+{
+	struct ledger_limits limits = site_limits(site);
+	uint32_t open = site->open[0] + site->open[1];
+
+	if (site->connect_at_us) {
+		*until_us = site->connect_at_us;
+		return SCHEDULE_BOUND_CONNECTION_RATE;
+	}
+	if (site->spared_at && open >= site->spared_at) {
+		*until_us = timer_time(&site->timer);
+		return SCHEDULE_BOUND_SPARED;
+	}
+	if (site->denial == LEDGER_WINDOW)
+		return SCHEDULE_BOUND_WINDOW;
+	if (site->denial == LEDGER_FULL ||
+	    site->open[0] >= limits.connections - limits.reserved)
+		return SCHEDULE_BOUND_CONNECTIONS;
+	if (site->line == &site->s->to_connect && !schedule_has_room(site->s))
+		return SCHEDULE_BOUND_ALL_CONNECTIONS;
+	return SCHEDULE_BOUND_NOTHING;
+}
+
+static enum schedule_bound
+site_bound(const struct schedule_queue *q, int64_t *until_us)
+{
+	const struct schedule_site *site = q->site;
+	const struct schedule *s = q->s;
+
+	if (site->is_parked) {
+		*until_us = timer_time(&site->timer);
+		return SCHEDULE_BOUND_PARKED;
+	}
+	if (s->all_timer.position != NONE) {
+		*until_us = s->all_timer.rank;
+		return SCHEDULE_BOUND_MESSAGE_RATE;
+	}
+	if (q->lane->is_blocked) {
+		const struct tenant *tenant =
+		    map_get_u64(s->tenants, q->tenant);
+		*until_us = timer_time(&tenant->timer);
+		return SCHEDULE_BOUND_TENANT_RATE;
+	}
+	if (site->message_at_us) {
+		*until_us = site->message_at_us;
+		return SCHEDULE_BOUND_SITE_RATE;
+	}
+	return connections_bound(site, until_us);
+}
+
+static enum schedule_bound
+bound_of(const struct schedule_queue *q, int64_t *until_us)
+{
+	if (!queue_has_mail(q))
+		return SCHEDULE_BOUND_NOTHING;
+	if (q->is_held)
+		return SCHEDULE_BOUND_HOLD;
+	if (q->pause_until_us > q->s->now_us) {
+		*until_us = q->pause_until_us;
+		return q->is_limited ? SCHEDULE_BOUND_DOMAIN_RATE
+				     : SCHEDULE_BOUND_LOOKUP_FAILED;
+	}
+	if (!queue_ready(q)) {
+		*until_us = next_due(q);
+		return SCHEDULE_BOUND_SCHEDULE;
+	}
+	if (q->is_looked_up || q->place == PLACE_LOOKUP || !q->site)
+		return SCHEDULE_BOUND_LOOKUP;
+	return site_bound(q, until_us);
+}
+
 void
 schedule_queue_facts(const struct schedule *s,
     const struct schedule_queue *queue, struct schedule_queue_facts *ret_facts)
@@ -106,14 +224,20 @@ schedule_queue_facts(const struct schedule *s,
 		.next_due_us = next_due(queue),
 		.oldest_expire_us = oldest_expire(queue),
 		.held = queue->is_held,
-		.parked = (site && site->is_parked) ||
-			  queue->pause_until_us > s->now_us,
+		.parked =
+		    (site && site->is_parked) ||
+		    (queue->pause_until_us > s->now_us && !queue->is_limited),
 		.hold_reason = span_of(queue->hold_reason),
 		.last_reply = schedule_queue_last_reply(queue),
 		.site_limit = s->policy.site_connections,
+		.site_window = s->policy.site_connections,
+		.bound_until_us = TIME_NEVER,
 	};
+	ret_facts->bound = bound_of(queue, &ret_facts->bound_until_us);
 	if (!site)
 		return;
+	struct ledger_limits limits = site_limits(site);
+	ret_facts->site_window = ledger_window(&site->share, &limits);
 	ret_facts->site = schedule_site_name(site);
 	ret_facts->site_connections = site->open[0] + site->open[1];
 }

@@ -147,6 +147,7 @@ queue_drop(struct schedule_queue *q)
 {
 	struct schedule *s = q->s;
 
+	domain_release(q);
 	list_remove(&q->place_link);
 	heap_remove(&s->timers, &q->timer);
 	s->queue_bytes -= sizeof *q + q->domain_len + 1;
@@ -214,13 +215,7 @@ place_enter(struct schedule_queue *q, enum queue_place place)
 		return;
 	struct lane *lane = q->lane;
 	list_append(&lane->queues, &q->place_link);
-	if (lane->turn.position != NONE)
-		return;
-	/* Who was away saves up no turns, but keeps what it owes. */
-	int64_t rank = q->site->served[q->class];
-	if (lane->turn.rank > rank)
-		rank = lane->turn.rank;
-	heap_set(&q->site->rings[q->class], &lane->turn, rank);
+	lane_enter_ring(lane);
 }
 
 static void
@@ -246,11 +241,8 @@ queue_update(struct schedule_queue *q)
 		place_enter(q, place);
 	}
 	uint32_t ready = place == PLACE_LANE ? queue_ready(q) : 0;
-	if (q->site) {
-		uint64_t *total = &q->site->ready[q->class];
-		BUG_UNLESS(*total >= q->counted_ready);
-		*total += (uint64_t)ready - q->counted_ready;
-	}
+	if (q->lane)
+		lane_on_ready(q->lane, q->counted_ready, ready);
 	q->counted_ready = ready;
 	queue_set_timer(q);
 	if (!q->site)
@@ -266,10 +258,14 @@ queue_on_timer(struct schedule_queue *q)
 	if (q->pause_until_us || queue_has_mail(q) || q->in_flight ||
 	    q->is_looked_up) {
 		q->pause_until_us = 0;
+		q->is_limited = false;
 		queue_update(q);
 		return;
 	}
-	queue_free(q);
+	if (domain_keep_until(q) > q->s->now_us)
+		heap_set(&q->s->timers, &q->timer, domain_keep_until(q));
+	else
+		queue_free(q);
 }
 
 /* ---- turns ---- */

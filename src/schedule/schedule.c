@@ -35,6 +35,10 @@ schedule_new(const struct schedule_policy *policy, uint64_t seed)
 	list_init(&s->to_connect);
 	list_init(&s->holds);
 	list_init(&s->reaped);
+	list_init(&s->to_close);
+	limits_init(s);
+	s->ledger = schedule_ledger_new();
+	ledger_member_init(&s->member, NULL, NULL);
 	return s;
 }
 
@@ -49,7 +53,12 @@ schedule_free(struct schedule **s)
 	LIST_FOR_EACH(link, &old->sites) {
 		struct schedule_site *site =
 		    LIST_ENTRY(link, struct schedule_site, all_link);
-		site->open[0] = site->open[1] = site->opening = 0;
+		while (site->open[0] + site->open[1]) {
+			bool reserved = site->open[1] > 0;
+			ledger_give(&site->share, reserved);
+			site->open[reserved]--;
+		}
+		site->opening = 0;
 		site->closing = 0;
 	}
 	LIST_FOR_EACH_SAFE(link, &old->sites)
@@ -69,6 +78,8 @@ schedule_free(struct schedule **s)
 	mem_free(old->queues);
 	mem_free(old->free_queues);
 	mem_free(old->aliases);
+	limits_done(old);
+	schedule_ledger_unref(&old->ledger);
 	mem_free(old);
 	*s = NULL;
 }
@@ -78,8 +89,17 @@ schedule_set_policy(struct schedule *s, const struct schedule_policy *policy)
 {
 	policy_check(policy);
 	s->policy = *policy;
-	LIST_FOR_EACH(link, &s->sites)
-		site_update(LIST_ENTRY(link, struct schedule_site, all_link));
+	limits_renew(s);
+}
+
+void
+schedule_join(struct schedule *s, struct schedule_ledger *ledger,
+    void (*tell)(void *arg), void *arg)
+{
+	BUG_UNLESS(!s->site_count);
+	schedule_ledger_unref(&s->ledger);
+	s->ledger = schedule_ledger_ref(ledger);
+	ledger_member_init(&s->member, tell, arg);
 }
 
 void

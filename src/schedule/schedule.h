@@ -64,15 +64,30 @@ enum schedule_class {
 
 #define SCHEDULE_LEVELS 16
 
+/* At most one each `interval_ns` on average, `burst` at once. */
+struct schedule_rate {
+	int64_t interval_ns; /* 0: any number */
+	uint32_t burst; /* 0: 1 */
+};
+
 struct schedule_policy {
 	/* After the n-th counted failure; the last one in use repeats. */
 	int64_t delay_us[SCHEDULE_LEVELS];
 	uint32_t delay_count; /* 1 … SCHEDULE_LEVELS */
 	uint32_t jitter_percent; /* 0 … 50 */
-	uint32_t site_connections; /* most at one site; at least 1 */
+	/* Most at one site, of all schedulers that share a ledger; at least 1.
+	 * Of those this one may always have site_share (0: all). */
+	uint32_t site_connections, site_share;
 	uint32_t reserved_connections; /* of those, never for bulk; one is
 					  always left to bulk */
+	/* A site nothing is known of is opened so far at once; success widens
+	 * this window up to site_connections, failure narrows it. 0: none. */
+	uint32_t window_first;
 	uint32_t connections; /* most at all sites together; 0: any */
+	/* Deliveries taken: by all, to a site, to a domain, of a tenant; and
+	 * connections opened to a site. */
+	struct schedule_rate message_rate, site_message_rate,
+	    domain_message_rate, tenant_message_rate, site_connection_rate;
 	uint32_t lookups; /* most RESOLVE unanswered at once; 0: 256 */
 	/* Parked sites: the pause between probes, doubling. */
 	int64_t probe_first_us, probe_max_us;
@@ -107,6 +122,18 @@ struct schedule_selector {
 /* The policy is copied. The seed makes the jitter. */
 struct schedule *schedule_new(
     const struct schedule_policy *policy, uint64_t seed);
+/* What the schedulers of one process share: how many connections each site has
+ * and has proved to bear, and the rates. Counted; any thread. */
+struct schedule_ledger;
+struct schedule_ledger *schedule_ledger_new(void);
+struct schedule_ledger *schedule_ledger_ref(struct schedule_ledger *ledger);
+void schedule_ledger_unref(struct schedule_ledger **ledger);
+
+/* Before anything else: it shares a ledger (counted) with others. tell(arg) is
+ * called by their threads when schedule_next_want should be asked again; it
+ * must only hand that over, and work until all of them are freed. */
+void schedule_join(struct schedule *s, struct schedule_ledger *ledger,
+    void (*tell)(void *arg), void *arg);
 /* No site owner is left behind: schedule_on_site_free is called for each. */
 void schedule_free(struct schedule **s);
 /* A reload: applies to every decision from now on. */
@@ -127,6 +154,7 @@ struct schedule_connection {
 	struct list link;
 	uint8_t state;
 	bool is_reserved;
+	int64_t taken_us; /* when it got what it carries */
 };
 
 enum schedule_want_type {
@@ -141,6 +169,9 @@ enum schedule_want_type {
 	/* .connection was idle, there is work: call schedule_take on it (or
 	 * schedule_disconnected). */
 	SCHEDULE_WAKE,
+	/* .connection is idle, and another scheduler has a right to its place:
+	 * call schedule_closing, or schedule_disconnected, at once. */
+	SCHEDULE_CLOSE,
 	/* .delivery of .queue has waited long: a delay warning is due. It stays
 	 * queued; not asked again. */
 	SCHEDULE_WARN,
@@ -222,6 +253,10 @@ bool schedule_take(struct schedule *s, struct schedule_connection *c,
  * others stay as they are. False: nobody was deferred. */
 bool schedule_site_failed(struct schedule *s, struct schedule_site *site,
     int64_t now_us, schedule_delivery_fn *fn, void *arg);
+/* The site asked us, in a reply, to go slower (421, 4.7.x): the window narrows;
+ * `halve` when it spoke of too many connections. */
+void schedule_site_pushback(
+    struct schedule *s, struct schedule_site *site, bool halve);
 /* It takes no more and is about to end, politely: it still counts, so that a
  * server that allows n connections never sees one more. schedule_disconnected
  * follows. Give back first what it had taken. */
@@ -295,6 +330,30 @@ size_t schedule_retry_message(struct schedule *s, uint64_t mno, int64_t now_us);
 
 /* ---- looking ---- */
 
+/* What a queue waits for, the first that applies. */
+enum schedule_bound {
+	SCHEDULE_BOUND_NOTHING, /* it goes */
+	SCHEDULE_BOUND_HOLD,
+	SCHEDULE_BOUND_LOOKUP, /* its site is being looked up, or will be */
+	SCHEDULE_BOUND_LOOKUP_FAILED,
+	SCHEDULE_BOUND_PARKED, /* the site cannot be reached */
+	SCHEDULE_BOUND_SCHEDULE, /* no delivery's next attempt is due */
+	SCHEDULE_BOUND_MESSAGE_RATE, /* of all mail */
+	SCHEDULE_BOUND_TENANT_RATE,
+	SCHEDULE_BOUND_DOMAIN_RATE,
+	SCHEDULE_BOUND_SITE_RATE,
+	SCHEDULE_BOUND_CONNECTION_RATE,
+	SCHEDULE_BOUND_ALL_CONNECTIONS,
+	SCHEDULE_BOUND_SPARED, /* the site refused one more connection */
+	SCHEDULE_BOUND_CONNECTIONS, /* the site has as many as it may */
+	SCHEDULE_BOUND_WINDOW, /* … as it has proved to bear */
+};
+
+/* "the site cannot be reached", for people. */
+const char *schedule_bound_text(enum schedule_bound bound);
+/* "parked", for programs. */
+const char *schedule_bound_name(enum schedule_bound bound);
+
 struct schedule_queue_facts {
 	struct schedule_key key;
 	struct span site; /* name, or empty: not known yet */
@@ -309,7 +368,9 @@ struct schedule_queue_facts {
 	struct span hold_reason;
 	struct span last_reply; /* queue's or, later, site's; or empty */
 	uint32_t site_connections; /* open or being opened */
-	uint32_t site_limit;
+	uint32_t site_limit, site_window; /* all schedulers' together */
+	enum schedule_bound bound;
+	int64_t bound_until_us; /* TIME_NEVER: nobody knows */
 };
 
 void schedule_queue_facts(const struct schedule *s,

@@ -24,6 +24,7 @@ lane_get(struct schedule_queue *q, struct schedule_site *site)
 		lane = MEM_NEW(struct lane);
 		heap_node_init(&lane->turn, TURN_LANE);
 		list_init(&lane->queues);
+		list_init(&lane->block_link);
 		lane->site = site;
 		lane->tenant = q->tenant;
 		lane->class = q->class;
@@ -42,6 +43,7 @@ lane_release(struct schedule *s, struct lane *lane)
 		return;
 	BUG_UNLESS(list_is_empty(&lane->queues));
 	(void)map_remove(s->lanes_by_key, span_from(&key, sizeof key));
+	list_remove(&lane->block_link);
 	mem_free(lane);
 }
 
@@ -59,6 +61,8 @@ site_new(struct schedule *s, struct span name)
 	list_init(&site->idle[0]);
 	list_init(&site->idle[1]);
 	heap_node_init(&site->timer, TIMER_SITE);
+	heap_node_init(&site->gate, TIMER_GATE);
+	ledger_open(s->ledger, name, &s->member, s->now_us, &site->share);
 	list_append(&s->sites, &site->all_link);
 	s->site_count++;
 	(void)map_put(s->sites_by_name, name, site);
@@ -77,6 +81,10 @@ site_free_if_unused(struct schedule_site *site)
 	list_remove(&site->all_link);
 	list_remove(&site->want_link);
 	heap_remove(&s->timers, &site->timer);
+	heap_remove(&s->timers, &site->gate);
+	if (site->grant != GRANT_NONE)
+		ledger_give(&site->share, site->grant == GRANT_RESERVED);
+	ledger_close(&site->share, s->now_us);
 	s->site_count--;
 	s->sites_parked -= site->is_parked;
 	(void)map_remove(s->sites_by_name, schedule_site_name(site));
@@ -110,8 +118,7 @@ site_unbind(struct schedule_queue *q)
 		return;
 	if (q->place == PLACE_LANE)
 		queue_leave_place(q);
-	BUG_UNLESS(site->ready[q->class] >= q->counted_ready);
-	site->ready[q->class] -= q->counted_ready;
+	lane_on_ready(q->lane, q->counted_ready, 0);
 	q->counted_ready = 0;
 	lane_release(q->s, q->lane);
 	q->lane = NULL;

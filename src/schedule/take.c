@@ -80,6 +80,37 @@ queue_pop(struct schedule_queue *q)
 	return d;
 }
 
+/* The queue whose turn it is and that the rates let go. */
+static struct schedule_queue *
+queue_permitted(struct schedule_site *site, bool reserved)
+{
+	struct schedule_queue *q;
+
+	if (site_is_lent(site) || !site_open_gate(site))
+		return NULL;
+	while ((q = queue_next(site, reserved)))
+		if (limit_take(q))
+			return q;
+	site_shut_gate(site);
+	return NULL;
+}
+
+/* How long one delivery keeps a connection, and that the site bears this
+ * many. */
+static void
+note_service(struct schedule_site *site, const struct schedule_connection *c)
+{
+	struct ledger_limits limits = site_limits(site);
+	int64_t took_us = site->s->now_us - c->taken_us;
+
+	if (took_us < 1)
+		took_us = 1;
+	site->service_us = site->service_us
+			       ? (7 * site->service_us + took_us + 7) / 8
+			       : took_us;
+	ledger_success(&site->share, &limits);
+}
+
 bool
 schedule_take(struct schedule *s, struct schedule_connection *c, int64_t now_us,
     struct schedule_queue **ret_queue, struct schedule_delivery *ret_delivery)
@@ -89,7 +120,9 @@ schedule_take(struct schedule *s, struct schedule_connection *c, int64_t now_us,
 	schedule_hear(s, now_us);
 	BUG_UNLESS(site && c->state != CONNECTION_OPENING);
 	connection_leave_state(c);
-	struct schedule_queue *q = queue_next(site, c->is_reserved);
+	if (c->state == CONNECTION_BUSY)
+		note_service(site, c);
+	struct schedule_queue *q = queue_permitted(site, c->is_reserved);
 	if (!q) {
 		c->state = CONNECTION_IDLE;
 		list_append(&site->idle[c->is_reserved], &c->link);
@@ -97,6 +130,8 @@ schedule_take(struct schedule *s, struct schedule_connection *c, int64_t now_us,
 		return false;
 	}
 	c->state = CONNECTION_BUSY;
+	c->taken_us = s->now_us;
+	site->taken++;
 	struct schedule_delivery d = queue_pop(q);
 	q->in_flight += d.rcpt_count;
 	s->in_flight += d.rcpt_count;
@@ -229,6 +264,7 @@ lookup_pause(struct schedule_queue *q, schedule_delivery_fn *fn, void *arg)
 	if (q->lookup_failures < UINT8_MAX)
 		q->lookup_failures++;
 	unsigned level = level_of(s, q->lookup_failures);
+	q->is_limited = false;
 	if (!queue_ready(q)) {
 		q->pause_until_us =
 		    s->now_us + jittered(s, s->policy.delay_us[level],

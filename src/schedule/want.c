@@ -11,6 +11,30 @@
 /* ---- time passes ---- */
 
 static void
+timer_run(struct heap_node *t)
+{
+	switch (t->kind) {
+	case TIMER_QUEUE:
+		queue_on_timer(LIST_ENTRY(t, struct schedule_queue, timer));
+		return;
+	case TIMER_SITE:
+		site_on_timer(LIST_ENTRY(t, struct schedule_site, timer));
+		return;
+	case TIMER_GATE:
+		site_on_gate(LIST_ENTRY(t, struct schedule_site, gate));
+		return;
+	case TIMER_TENANT:
+		tenant_on_timer(LIST_ENTRY(t, struct tenant, timer));
+		return;
+	case TIMER_ALL:
+		return; /* out of the heap, it is over */
+	case TURN_LANE:
+		break;
+	}
+	UNREACHABLE("no lane has a time");
+}
+
+static void
 timers_run(struct schedule *s)
 {
 	for (unsigned n = 0; n < TIMER_BUDGET; n++) {
@@ -18,12 +42,7 @@ timers_run(struct schedule *s)
 		if (!t || t->rank > s->now_us)
 			return;
 		heap_remove(&s->timers, t);
-		if (t->kind == TIMER_QUEUE)
-			queue_on_timer(
-			    LIST_ENTRY(t, struct schedule_queue, timer));
-		else
-			site_on_timer(
-			    LIST_ENTRY(t, struct schedule_site, timer));
+		timer_run(t);
 	}
 }
 
@@ -79,7 +98,13 @@ wheel_run(struct schedule *s)
 /* ---- wants ---- */
 
 static bool
-has_room(const struct schedule *s)
+may_go(const struct schedule *s)
+{
+	return s->all_timer.position == NONE;
+}
+
+bool
+schedule_has_room(const struct schedule *s)
 {
 	return !s->policy.connections || s->connections < s->policy.connections;
 }
@@ -109,7 +134,7 @@ line_first(struct list *line)
 static bool
 want_wake(struct schedule *s, struct schedule_want *want)
 {
-	struct schedule_site *site = line_first(&s->to_wake);
+	struct schedule_site *site = may_go(s) ? line_first(&s->to_wake) : NULL;
 
 	if (!site)
 		return false;
@@ -128,14 +153,40 @@ want_wake(struct schedule *s, struct schedule_want *want)
 static bool
 want_connect(struct schedule *s, struct schedule_want *want)
 {
-	struct schedule_site *site =
-	    has_room(s) ? line_first(&s->to_connect) : NULL;
+	while (may_go(s) && schedule_has_room(s)) {
+		struct schedule_site *site = line_first(&s->to_connect);
+		if (!site)
+			return false;
+		if (!site_be_granted(site))
+			continue;
+		*want = (struct schedule_want){ .type = SCHEDULE_CONNECT,
+			.site = site };
+		return true;
+	}
+	return false;
+}
 
-	if (!site)
-		return false;
-	*want =
-	    (struct schedule_want){ .type = SCHEDULE_CONNECT, .site = site };
-	return true;
+static bool
+want_close(struct schedule *s, struct schedule_want *want)
+{
+	struct schedule_site *site;
+
+	while ((site = line_first(&s->to_close))) {
+		struct schedule_connection *c = site_idle(site);
+		BUG_UNLESS(c);
+		if (!ledger_yields(&site->share, s->policy.site_share)) {
+			site_update(site);
+			continue;
+		}
+		list_remove(&c->link);
+		c->state = CONNECTION_LENT;
+		site_update(site);
+		*want = (struct schedule_want){
+			.type = SCHEDULE_CLOSE, .site = site, .connection = c
+		};
+		return true;
+	}
+	return false;
 }
 
 static bool
@@ -199,8 +250,10 @@ schedule_next_want(
 	schedule_hear(s, now_us);
 	timers_run(s);
 	wheel_run(s);
-	if (!want_wake(s, ret_want) && !want_resolve(s, ret_want) &&
-	    !want_connect(s, ret_want) && !want_report(s, ret_want))
+	sites_hear_news(s);
+	if (!want_close(s, ret_want) && !want_wake(s, ret_want) &&
+	    !want_resolve(s, ret_want) && !want_connect(s, ret_want) &&
+	    !want_report(s, ret_want))
 		*ret_want = (struct schedule_want){ .type = SCHEDULE_IDLE };
 	return ret_want->type;
 }
@@ -212,8 +265,10 @@ schedule_next_time(const struct schedule *s)
 	const struct heap_node *t = heap_first(&s->timers);
 	int64_t at_us = t ? t->rank : TIME_NEVER;
 
-	if (!list_is_empty(&s->to_wake) ||
-	    (!list_is_empty(&s->to_connect) && has_room(s)) ||
+	if (!list_is_empty(&s->to_close) || atomic_load(&s->member.has_news) ||
+	    (!list_is_empty(&s->to_wake) && may_go(s)) ||
+	    (!list_is_empty(&s->to_connect) && may_go(s) &&
+		schedule_has_room(s)) ||
 	    (!list_is_empty(&s->to_look_up) && may_look_up(s)) ||
 	    w->heads[WHEEL_SPREAD] != NONE || w->heads[WHEEL_READY] != NONE ||
 	    w->heads[WHEEL_FIRED] != NONE)

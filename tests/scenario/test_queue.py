@@ -85,7 +85,10 @@ def test_summary_and_list(waiting):
     assert "busy.test" in text(waiting, "queue", "summary")
     line = text(waiting, "queue", "list")
     assert waiting.message_id in line and "later@busy.test" in line
-    assert "mailbox busy" in text(waiting, "queue", "show", "busy.test")
+    shown = text(waiting, "queue", "show", "busy.test")
+    assert "mailbox busy" in shown and "the next attempt is not due, until 2" in shown
+    assert queue["waits_for"] == "schedule" and TIME.match(queue["waits_until"])
+    assert (queue["site_window"], queue["site_limit"]) == (5, 20)
 
 
 @pytest.mark.parametrize("selector, found", [
@@ -118,6 +121,7 @@ def test_hold_and_release(routed, sink):
     time.sleep(0.3)
     assert [m.recipients for m in sink.messages] == [["b@free.test"]]
     queue, = routed.cli("queue", "summary", "--domain", "held.test")["queues"]
+    assert queue["waits_for"] == "hold" and queue["waits_until"] is None
     assert queue["held"] is True and queue["hold_reason"].startswith("maintenance")
     shown = text(routed, "queue", "summary")
     assert "held" in shown and "maintenance" in shown and "\x1b" not in shown
@@ -262,6 +266,37 @@ def test_message_show(waiting):
     assert "deferred" in shown and "mailbox busy" in shown
     raw = waiting.run("message", "raw", waiting.message_id)
     assert raw.returncode == 0 and raw.stdout.endswith(b"\r\n\r\nHello.\r\n")
+
+
+def test_message_why(waiting, sink):
+    shown = text(waiting, "message", "why", waiting.message_id)
+    assert "the next attempt is not due, until 2" in shown and "mailbox busy" in shown
+    queue, = waiting.cli("message", "why", waiting.message_id)["queues"]
+    assert queue["waits_for"] == "schedule"
+    sink.script.clear()
+    waiting.cli("queue", "retry", "--all")
+    wait_for(waiting.queue_empty, what="it is delivered")
+    assert "waits for nothing" in text(waiting, "message", "why", waiting.message_id)
+
+
+def test_a_rate_binds(relays, sink):
+    relay = relays(trusted_networks=["127.0.0.0/8"],
+                   delivery={"message_rate_per_domain": "1/h", "message_rate_per_site": "5/s"},
+                   routes=[{"domains": ["*"], "deliver": "smtp",
+                            "to": f"127.0.0.1:{sink.port}"}]).start()
+    for i in range(3):
+        relay.submit("a@sender.test", f"r{i}@slow.test")
+    relay.submit("a@sender.test", "r@other.test")
+    wait_for(lambda: len(sink.messages) == 2, what="one for each domain")
+    time.sleep(0.5)
+    assert len(sink.messages) == 2
+    queue, = relay.cli("queue", "summary")["queues"]
+    assert queue["domain"] == "slow.test" and queue["deliveries"] == 2
+    assert queue["waits_for"] == "domain_rate" and TIME.match(queue["waits_until"])
+    relay.config["delivery"]["message_rate_per_domain"] = "0"
+    relay.write_config()
+    relay.reload()
+    wait_for(lambda: len(sink.messages) == 4, what="the rest, once the rate is lifted")
 
 
 def test_message_show_when_it_is_over(waiting, sink):

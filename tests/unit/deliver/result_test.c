@@ -237,6 +237,39 @@ test_min_delay(void **state)
 	assert_int_equal(result_min_delay_us(&r), 0);
 }
 
+static void
+test_pace(void **state)
+{
+	static const struct {
+		uint16_t code;
+		struct enhanced_code enhanced;
+		const char *text;
+		enum result_pace pace;
+	} cases[] = {
+		{ 421, { 3, 2, 4 }, "closing", RESULT_PACE_FAST },
+		{ 421, { 7, 0, 4 }, "Too many connections from you",
+		    RESULT_PACE_CROWDED },
+		{ 421, { 0 }, "too many concurrent sessions",
+		    RESULT_PACE_CROWDED },
+		{ 450, { 7, 1, 4 }, "message rate exceeded", RESULT_PACE_FAST },
+		{ 450, { 7, 1, 4 }, "Sender not known", RESULT_PACE_FINE },
+		{ 450, { 2, 0, 4 }, "mailbox: over the limit",
+		    RESULT_PACE_FINE },
+		{ 550, { 7, 1, 5 }, "rate", RESULT_PACE_FINE },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct result r =
+		    result_with(SPOOL_DEFERRED, cases[i].code, "mail");
+		r.reply.enhanced = cases[i].enhanced;
+		r.reply.text = span_of(cases[i].text);
+		assert_int_equal(result_pace(&r), cases[i].pace);
+		r.local = true;
+		assert_int_equal(result_pace(&r), RESULT_PACE_FINE);
+	}
+}
+
 static struct config_route
 route_to(enum config_deliver deliver, const char *to)
 {
@@ -289,6 +322,7 @@ main(void)
 		cmocka_unit_test(test_resolve),
 		cmocka_unit_test(test_status_and_line),
 		cmocka_unit_test(test_min_delay),
+		cmocka_unit_test(test_pace),
 		cmocka_unit_test(test_site_names),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

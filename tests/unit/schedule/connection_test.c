@@ -24,9 +24,13 @@ opens_as_many_as_there_is_work(void **state)
 	assert_ptr_equal(want.connection, &c[0]);
 	expect_idle(s, START_US);
 	assert_int_equal(deliver(s, &c[0], START_US), 2);
+	/* It takes its time, so that others are of use. */
+	assert_int_equal(deliver(s, &c[0], START_US + US_PER_S), 0);
 
 	for (uint64_t i = 3; i < 100; i++)
 		add(s, key_of(1, SCHEDULE_BULK, "a.example"), i, START_US);
+	assert_int_equal(schedule_next_want(s, START_US, &want), SCHEDULE_WAKE);
+	assert_int_equal(deliver(s, &c[0], START_US), 3);
 	for (unsigned i = 1; i < 4; i++)
 		connect_one(s, &c[i], START_US);
 	expect_idle(s, START_US); /* the site's limit */

@@ -322,6 +322,9 @@ world_serve(struct world *w)
 			assert_int_equal(a->acting, RESTING);
 			actor_take(w, a);
 			break;
+		case SCHEDULE_CLOSE:
+			fail_msg("there is nobody else");
+			break;
 		case SCHEDULE_WARN:
 		case SCHEDULE_EXPIRE:
 			world_report(w, &want);
