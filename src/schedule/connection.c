@@ -173,10 +173,9 @@ site_wakeable(const struct schedule_site *site)
 bool
 site_is_lent(const struct schedule_site *site)
 {
-	const struct schedule_policy *policy = &site->s->policy;
+	struct ledger_limits limits = site_limits(site);
 
-	return policy->site_share &&
-	       ledger_may_yield(&site->share, policy->site_share);
+	return ledger_may_yield(&site->share, &limits);
 }
 
 struct schedule_connection *
@@ -202,12 +201,13 @@ right_line(struct schedule_site *site)
 	if (site_wants_connection(site, &reserved))
 		return &s->to_connect;
 	uint64_t work = site_work(site, &is_urgent);
-	if (!work) {
+	if (!work)
 		site->is_urged = false;
-		ledger_waive(&site->share);
-	} else if (may_open(site) && !site->is_parked) {
+	else if (may_open(site) && !site->is_parked)
 		site_be_patient(site, work, s->now_us + drain_us(is_urgent));
-	}
+	/* Who would not take it keeps nobody from a place. */
+	if (!work || (site->denial == LEDGER_YES && !may_open(site)))
+		ledger_waive(&site->share);
 	return NULL;
 }
 

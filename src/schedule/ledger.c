@@ -182,13 +182,34 @@ add_waiting(struct ledger_site *site, struct audience *a)
 	}
 }
 
+static uint32_t
+window_now(const struct ledger_site *site, const struct ledger_limits *limits)
+{
+	uint32_t window = atomic_load(&site->window);
+
+	if (!limits->window_first)
+		return limits->connections;
+	if (!window)
+		window = limits->window_first;
+	return window < limits->connections ? window : limits->connections;
+}
+
+static uint32_t
+own_now(const struct ledger_site *site, const struct ledger_limits *limits)
+{
+	uint64_t own = (uint64_t)window_now(site, limits) * limits->own /
+		       limits->connections;
+
+	return own ? (uint32_t)own : 1;
+}
+
 static void
 add_others(struct ledger_share *from, struct audience *a)
 {
 	LIST_FOR_EACH(link, &from->site->shares) {
 		struct ledger_share *share =
 		    LIST_ENTRY(link, struct ledger_share, link);
-		if (share != from && share->held)
+		if (share != from && share->held > share->own)
 			audience_add(a, share);
 	}
 }
@@ -338,18 +359,6 @@ count_in(struct ledger_share *share, bool is_reserved)
 	waive(share);
 }
 
-static uint32_t
-window_now(const struct ledger_site *site, const struct ledger_limits *limits)
-{
-	uint32_t window = atomic_load(&site->window);
-
-	if (!limits->window_first)
-		return limits->connections;
-	if (!window)
-		window = limits->window_first;
-	return window < limits->connections ? window : limits->connections;
-}
-
 static enum ledger_answer
 may_take(const struct ledger_share *share, const struct ledger_limits *limits,
     bool is_reserved)
@@ -364,8 +373,7 @@ may_take(const struct ledger_share *share, const struct ledger_limits *limits,
 	if (used >= window_now(site, limits))
 		return LEDGER_WINDOW;
 	/* What another gives is for those it is owed to. */
-	bool others = atomic_load(&site->owed) > (share->is_owed ? 1U : 0U);
-	if (others && share->held >= limits->own)
+	if (atomic_load(&site->owed) > 0 && !share->is_owed)
 		return LEDGER_FULL;
 	return LEDGER_YES;
 }
@@ -380,13 +388,14 @@ ledger_take(struct ledger_share *share, const struct ledger_limits *limits,
 	audience.count = 0;
 	lock(site->ledger);
 	enum ledger_answer answer = may_take(share, limits, is_reserved);
+	share->own = own_now(site, limits);
 	if (answer == LEDGER_YES) {
 		count_in(share, is_reserved);
 		unlock(site->ledger);
 		return LEDGER_YES;
 	}
 	share->waits = true;
-	if (share->held < limits->own &&
+	if (share->held < share->own &&
 	    share->held < site->used[0] + site->used[1]) {
 		if (!share->is_owed)
 			(void)atomic_fetch_add(&site->owed, 1);
@@ -427,22 +436,24 @@ ledger_give(struct ledger_share *share, bool is_reserved)
 }
 
 bool
-ledger_may_yield(const struct ledger_share *share, uint32_t own)
+ledger_may_yield(
+    const struct ledger_share *share, const struct ledger_limits *limits)
 {
-	return share->held > own + share->yielding &&
-	       atomic_load(&share->site->owed) >
-		   atomic_load(&share->site->yielding);
+	const struct ledger_site *site = share->site;
+
+	return atomic_load(&site->owed) > atomic_load(&site->yielding) &&
+	       share->held > own_now(site, limits) + share->yielding;
 }
 
 bool
-ledger_yields(struct ledger_share *share, uint32_t own)
+ledger_yields(struct ledger_share *share, const struct ledger_limits *limits)
 {
 	struct ledger_site *site = share->site;
 
-	if (!ledger_may_yield(share, own))
+	if (!ledger_may_yield(share, limits))
 		return false;
 	lock(site->ledger);
-	bool yields = ledger_may_yield(share, own);
+	bool yields = ledger_may_yield(share, limits);
 	if (yields) {
 		share->yielding++;
 		(void)atomic_fetch_add(&site->yielding, 1);

@@ -9,7 +9,8 @@
  *
  * A site is known by its name. Each scheduler may always have its part of the
  * site's connections, and as many of the others' as are free; who wants one of
- * his own part gets it from those who have more, one at a time. What was
+ * his own part gets it from those who have more, one at a time, or is the next
+ * when one ends. Where the window is narrow, so are the parts. What was
  * learned of a site is kept for a day after nobody uses it.
  */
 
@@ -56,6 +57,7 @@ struct ledger_share {
 	struct ledger_member *member;
 	struct ledger_site *site;
 	bool waits; /* was refused */
+	uint32_t own; /* its part when it last asked */
 	/* Its own thread may read these. */
 	bool is_owed; /* was refused within its own part */
 	uint32_t held, yielding; /* connections; of those, about to be given */
@@ -88,9 +90,11 @@ void ledger_waive(struct ledger_share *share);
 void ledger_force(struct ledger_share *share, bool is_reserved);
 void ledger_give(struct ledger_share *share, bool is_reserved);
 /* Should one of its connections go to somebody else? Cheap. */
-bool ledger_may_yield(const struct ledger_share *share, uint32_t own);
+bool ledger_may_yield(
+    const struct ledger_share *share, const struct ledger_limits *limits);
 /* The same; then it must be closed. */
-bool ledger_yields(struct ledger_share *share, uint32_t own);
+bool ledger_yields(
+    struct ledger_share *share, const struct ledger_limits *limits);
 
 /* How many connections at once the site bears, as far as known; at least 1. */
 uint32_t ledger_window(

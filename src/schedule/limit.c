@@ -11,6 +11,8 @@
 #include "base/mem.h"
 #include "schedule/internal.h"
 
+#define HEAD_START 128 /* recipients */
+
 /* ---- all mail, and sites ---- */
 
 static void
@@ -123,12 +125,14 @@ lane_on_ready(struct lane *lane, uint64_t less, uint64_t more)
 	*total += more - less;
 }
 
-/* Who was away saves up no turns, but keeps what it owes. */
+/* Who comes, or comes back, is a few turns ahead of the others, so that a small
+ * tenant is through before it shares with a large one; over time it gets no
+ * more than anybody, for what it is given counts. */
 void
 lane_enter_ring(struct lane *lane)
 {
 	struct schedule_site *site = lane->site;
-	int64_t rank = site->served[lane->class];
+	int64_t rank = site->served[lane->class] - HEAD_START;
 
 	if (lane->is_blocked || lane->turn.position != NONE)
 		return;

@@ -48,7 +48,8 @@ turn_end(struct schedule_queue *q, uint32_t rcpt_count)
 	struct schedule_site *site = q->site;
 	uint32_t cost = rcpt_count < COST_MAX ? rcpt_count : COST_MAX;
 
-	site->served[q->class] = lane->turn.rank;
+	if (lane->turn.rank > site->served[q->class])
+		site->served[q->class] = lane->turn.rank;
 	heap_set(&site->rings[q->class], &lane->turn, lane->turn.rank + cost);
 	list_remove(&q->place_link);
 	list_append(&lane->queues, &q->place_link);

@@ -174,7 +174,8 @@ want_close(struct schedule *s, struct schedule_want *want)
 	while ((site = line_first(&s->to_close))) {
 		struct schedule_connection *c = site_idle(site);
 		BUG_UNLESS(c);
-		if (!ledger_yields(&site->share, s->policy.site_share)) {
+		struct ledger_limits limits = site_limits(site);
+		if (!ledger_yields(&site->share, &limits)) {
 			site_update(site);
 			continue;
 		}

@@ -72,15 +72,15 @@ lends_and_gives_back(void **state)
 		if (i >= 8) {
 			/* Eight were the last that the first had too many. */
 			assert_int_equal(answer, LEDGER_FULL);
-			assert_false(ledger_yields(&t.shares[0], limits.own));
+			assert_false(ledger_yields(&t.shares[0], &limits));
 			continue;
 		}
 		assert_int_equal(answer, LEDGER_FULL);
 		assert_ptr_equal(
 		    ledger_news(t.ledger, &t.members[0]), &t.shares[0]);
 		assert_null(ledger_news(t.ledger, &t.members[0]));
-		assert_true(ledger_yields(&t.shares[0], limits.own));
-		assert_false(ledger_yields(&t.shares[0], limits.own));
+		assert_true(ledger_yields(&t.shares[0], &limits));
+		assert_false(ledger_yields(&t.shares[0], &limits));
 		ledger_give(&t.shares[0], false);
 		/* Who gave it may not take it again. */
 		assert_int_equal(
@@ -113,7 +113,7 @@ waives(void **state)
 	assert_int_equal(take_all(&t.shares[0], &limits), 18);
 	assert_int_equal(
 	    ledger_take(&t.shares[1], &limits, false), LEDGER_FULL);
-	assert_true(ledger_yields(&t.shares[0], limits.own));
+	assert_true(ledger_yields(&t.shares[0], &limits));
 	ledger_give(&t.shares[0], false);
 	assert_int_equal(
 	    ledger_take(&t.shares[0], &limits, false), LEDGER_FULL);
@@ -256,8 +256,7 @@ work(void *arg)
 			ledger_success(&share, &l);
 			(void)bucket_take(ledger_messages(&share), &rate,
 			    START_US + i, &at_us);
-			if (share.held &&
-			    (!yes || ledger_yields(&share, l.own))) {
+			if (share.held && (!yes || ledger_yields(&share, &l))) {
 				atomic_fetch_sub(w->open, 1);
 				ledger_give(&share, false);
 			}
