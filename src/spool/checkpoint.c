@@ -14,10 +14,11 @@
  * ever due.
  */
 
+#include "spool/checkpoint.h"
+
 #include "base/bug.h"
 #include "base/mem.h"
 #include "os/clock.h"
-#include "spool/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,24 +27,10 @@
 #define FOLD_MAX 16 /* segments at a time: what their outcomes take is memory */
 #define WORTH_MIN 2 /* segments: less is read again in no time */
 
-struct pass {
-	struct spool *spool;
-	struct fold fold;
-	struct catalogue next;
-	int64_t started_us; /* monotonic */
-	uint64_t bytes; /* read and written */
-	bool is_named; /* a manifest may name the new catalogue */
-	/* The segment at hand. */
-	uint32_t segment;
-	struct buf entries;
-	uint64_t count, live_bytes;
-};
-
 /* ---- small things ------------------------------------------------------ */
 
-/* Waits as long as the rate demands. */
-static int
-pace(struct pass *pass, uint64_t bytes)
+int
+pass_pace(struct pass *pass, uint64_t bytes)
 {
 	struct spool *spool = pass->spool;
 	struct segments *all = &spool->segments;
@@ -66,7 +53,7 @@ put_file(struct pass *pass, const char *path, const struct buf *b)
 	const struct spool_io *io = pass->spool->io;
 
 	TRY(io_put(io, path, O_TRUNC, buf_span(b)));
-	return pace(pass, buf_size(b));
+	return pass_pace(pass, buf_size(b));
 }
 
 static void
@@ -103,7 +90,7 @@ fold_log(struct pass *pass)
 		if (result == ERR_NOT_FOUND)
 			result = 0;
 		if (result == 0)
-			result = pace(pass, all[i].end);
+			result = pass_pace(pass, all[i].end);
 		pass->next.folded = all[i + 1].number;
 	}
 	mem_free(all);
@@ -113,44 +100,53 @@ fold_log(struct pass *pass)
 
 /* ---- a segment --------------------------------------------------------- */
 
-static int
-keep_entry(void *arg, struct live_entry *entry)
+bool
+pass_wants(struct pass *pass, struct live_entry *entry)
 {
-	struct pass *pass = arg;
 	struct slot slot;
 
 	/* What is dead by now has a durable outcome: it may be left out. */
 	if (!index_get(&pass->spool->index, entry->message.mno, &slot) ||
 	    slot.segment != pass->segment || slot.at != entry->at)
-		return 0;
+		return false;
 	fold_apply(&pass->fold, entry);
-	if (live_count(entry) == 0)
-		return 0;
+	return live_count(entry) > 0;
+}
+
+void
+pass_keep(struct pass *pass, const struct live_entry *entry)
+{
 	live_encode(entry, &pass->entries);
 	pass->count++;
 	pass->live_bytes += FORMAT_HEADER + format_aligned(entry->len);
-	return 0;
 }
 
 static int
-write_live_file(struct pass *pass, struct catalogue_item *item)
+keep_entry(void *arg, struct live_entry *entry)
+{
+	if (pass_wants(arg, entry))
+		pass_keep(arg, entry);
+	return 0;
+}
+
+int
+pass_write_live(
+    struct pass *pass, struct span entries, struct catalogue_item *item)
 {
 	struct spool *spool = pass->spool;
 	struct live_file file = {
 		.segment = item->segment,
 		.serial = pass->next.serial,
-		.count = pass->count,
+		.count = item->entries,
 	};
 	uint8_t header[LIVE_HEADER];
 	struct buf bytes = BUF_EMPTY;
 
-	live_file_encode(&file, spool->seal, buf_span(&pass->entries), header);
+	live_file_encode(&file, spool->seal, entries, header);
 	buf_append(&bytes, span_from((char *)header, sizeof header));
-	buf_append(&bytes, buf_span(&pass->entries));
+	buf_append(&bytes, entries);
 	item->live_serial = file.serial;
 	item->live_crc = file.crc;
-	item->entries = pass->count;
-	item->live_bytes = pass->live_bytes;
 	char *AUTO_FREE path = live_path(spool, item->segment, file.serial);
 	int result = put_file(pass, path, &bytes);
 	buf_done(&bytes);
@@ -160,28 +156,44 @@ write_live_file(struct pass *pass, struct catalogue_item *item)
 static int
 refresh(struct pass *pass, const struct segment *s, struct catalogue_item *item)
 {
+	struct spool *spool = pass->spool;
+
 	buf_clear(&pass->entries);
 	pass->segment = s->number;
 	pass->count = pass->live_bytes = 0;
-	int result = fold_each(pass->spool, s->number, keep_entry, pass);
+	int result = compact_is_victim(pass, s)
+			 ? compact_segment(pass, s)
+			 : fold_each(spool, s->number, keep_entry, pass);
 	if (result == ERR_NOT_FOUND)
 		return 0; /* freed just now */
 	TRY(result);
-	TRY(pace(pass, s->live_serial != 0 ? 0 : s->end));
-	return pass->count > 0 ? write_live_file(pass, item) : 0;
+	TRY(pass_pace(pass, s->live_serial != 0 ? 0 : s->end));
+	item->entries = pass->count;
+	item->live_bytes = pass->live_bytes;
+	if (pass->count == 0)
+		return 0;
+	return pass_write_live(pass, buf_span(&pass->entries), item);
+}
+
+void
+pass_add_item(struct pass *pass, const struct catalogue_item *item)
+{
+	struct catalogue *c = &pass->next;
+
+	c->items = mem_resize(c->items, c->count + 1, sizeof *c->items);
+	c->items[c->count++] = *item;
 }
 
 static int
-add_item(struct pass *pass, const struct segment *s)
+add_segment(struct pass *pass, const struct segment *s)
 {
-	struct catalogue *c = &pass->next;
 	struct catalogue_item item = {
 		.segment = s->number,
 		.end = s->end,
 	};
 	/* Messages only go, never come: equal numbers are the same messages. */
-	bool is_same =
-	    s->live_serial != 0 && s->live == s->entries && !s->is_touched;
+	bool is_same = s->live_serial != 0 && s->live == s->entries &&
+		       !s->is_touched && !compact_is_victim(pass, s);
 
 	if (s->live > 0 && is_same) {
 		item.live_serial = s->live_serial;
@@ -191,8 +203,9 @@ add_item(struct pass *pass, const struct segment *s)
 	} else if (s->live > 0) {
 		TRY(refresh(pass, s, &item));
 	}
-	c->items = mem_resize(c->items, c->count + 1, sizeof *c->items);
-	c->items[c->count++] = item;
+	/* An empty segment of the log is listed for its end. */
+	if (item.live_serial != 0 || !(s->number & COPIES_BIT))
+		pass_add_item(pass, &item);
 	return 0;
 }
 
@@ -206,10 +219,10 @@ add_items(struct pass *pass)
 	for (size_t i = 0; i < count && result == 0; i++) {
 		if ((all[i].number & COPIES_BIT) != 0 ||
 		    all[i].number < pass->next.folded)
-			result = add_item(pass, &all[i]);
+			result = add_segment(pass, &all[i]);
 	}
 	mem_free(all);
-	return result;
+	return result < 0 ? result : compact_finish(pass);
 }
 
 /* ---- the switch -------------------------------------------------------- */
@@ -243,6 +256,7 @@ adopt(struct pass *pass, uint64_t before)
 	struct spool *spool = pass->spool;
 	struct segments *all = &spool->segments;
 
+	compact_adopt(pass);
 	for (uint32_t i = 0; i < pass->next.count; i++) {
 		const struct catalogue_item *item = &pass->next.items[i];
 		uint64_t old = segment_adopt(spool, item);
@@ -299,6 +313,7 @@ run_pass(struct spool *spool)
 		adopt(&pass, before);
 	else if (!pass.is_named)
 		forget_files(&pass);
+	compact_done(&pass);
 	fold_done(&pass.fold);
 	buf_done(&pass.entries);
 	mem_free(pass.next.items);

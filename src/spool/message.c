@@ -160,6 +160,27 @@ open_message(struct spool_message *message)
 	return open_body(message);
 }
 
+/* Compaction may have moved the message, and its segment be gone. */
+static int
+find(struct spool *spool, uint64_t mno, struct slot *ret_slot,
+    struct segment **ret_segment)
+{
+	uint32_t before = 0;
+	int result = 0;
+
+	do {
+		if (!index_get(&spool->index, mno, ret_slot))
+			return ERR_NOT_FOUND;
+		if (ret_slot->is_damaged)
+			return ERR_CORRUPT;
+		if (ret_slot->segment == before)
+			return result;
+		before = ret_slot->segment;
+		result = segment_ref(spool, before, ret_segment);
+	} while (result == ERR_NOT_FOUND);
+	return result;
+}
+
 int
 spool_message_open(
     struct spool *spool, uint64_t mno, struct spool_message **ret_message)
@@ -167,11 +188,7 @@ spool_message_open(
 	struct segment *segment;
 	struct slot slot;
 
-	if (!index_get(&spool->index, mno, &slot))
-		return ERR_NOT_FOUND;
-	if (slot.is_damaged)
-		return ERR_CORRUPT;
-	TRY(segment_ref(spool, slot.segment, &segment));
+	TRY(find(spool, mno, &slot, &segment));
 	struct spool_message *message = MEM_NEW(struct spool_message);
 	*message = (struct spool_message){
 		.spool = spool,

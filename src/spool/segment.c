@@ -59,28 +59,51 @@ lower_bound(const struct segments *all, uint32_t number)
 	return low;
 }
 
-struct segment *
-segment_add(struct spool *spool, uint32_t number)
+static void
+insert(struct segments *all, struct segment *segment)
 {
-	struct segments *all = &spool->segments;
-	struct segment *segment = MEM_NEW(struct segment);
-
-	*segment =
-	    (struct segment){ .number = number, .epoch = -1, .file = -1 };
-	lock(spool);
 	if (all->count == all->capacity) {
 		all->capacity = all->capacity ? 2 * all->capacity : 16;
 		all->all = mem_resize(
 		    all->all, all->capacity, sizeof(struct segment *));
 	}
-	size_t at = lower_bound(all, number);
-	BUG_UNLESS(at == all->count || all->all[at]->number != number);
+	size_t at = lower_bound(all, segment->number);
+	BUG_UNLESS(at == all->count || all->all[at]->number != segment->number);
 	memmove(all->all + at + 1, all->all + at,
 	    (all->count - at) * sizeof(struct segment *));
 	all->all[at] = segment;
 	all->count++;
+}
+
+struct segment *
+segment_add(struct spool *spool, uint32_t number)
+{
+	struct segment *segment = MEM_NEW(struct segment);
+
+	*segment =
+	    (struct segment){ .number = number, .epoch = -1, .file = -1 };
+	lock(spool);
+	insert(&spool->segments, segment);
 	unlock(spool);
 	return segment;
+}
+
+void
+segment_add_copies(
+    struct spool *spool, uint32_t number, uint64_t end, uint64_t live)
+{
+	struct segment *segment = MEM_NEW(struct segment);
+
+	*segment = (struct segment){
+		.number = number,
+		.epoch = (uint16_t)spool->epoch,
+		.file = -1,
+		.end = end,
+		.live = live,
+	};
+	lock(spool);
+	insert(&spool->segments, segment);
+	unlock(spool);
 }
 
 /* Closes the file that was not used for longest. */

@@ -371,12 +371,103 @@ test_stop_during_recovery(void **state)
 	destroy(&rig);
 }
 
+/* Makes checkpoints happen until messages have moved. */
+static void
+work_until_moved(struct spool *spool)
+{
+	for (unsigned i = 0; i < 100 * SENT; i++) {
+		if (stats_of(spool).messages_moved >= SENT / EVERY / 2)
+			break;
+		fixture_done(spool, fixture_send(spool, SIZE, 1), 0, 1);
+		export_all(spool);
+	}
+	assert_true(stats_of(spool).messages_moved >= SENT / EVERY / 2);
+}
+
+static void
+test_little_that_lives_is_moved(void **state)
+{
+	struct verification v = { 0 };
+	struct spool_message *message;
+	struct rig rig = { 0 };
+	struct span piece;
+
+	(void)state;
+	build(&rig);
+	/* A reader keeps what it reads. */
+	assert_int_equal(
+	    0, spool_message_open(rig.f.spool, rig.kept[1], &message));
+	work_until_moved(rig.f.spool);
+	for (size_t at = 0; at < spool_message_size(message); at += piece.len)
+		assert_int_equal(0, spool_message_read(message, at, &piece));
+	spool_message_unref(&message);
+	for (unsigned i = 0; i < SENT / EVERY; i++)
+		assert_int_equal(
+		    0, fixture_check(rig.f.spool, rig.kept[i], SIZE, 3));
+	/* What is left: copies, the tail of the log, what holds the events. */
+	for (int i = 0; i < 5000 && stats_of(rig.f.spool).segments > 12; i++)
+		usleep(1000);
+	assert_in_range(stats_of(rig.f.spool).segments, 2, 12);
+	assert_true(simdisk_count(rig.disk, "/000000008") > 0);
+	cut_and_open(&rig);
+	check_kept(&rig);
+	fixture_close(&rig.f);
+	assert_int_equal(0, verify_with(&rig.f.options, &v));
+	assert_int_equal(0, v.result.problems);
+	assert_int_equal(SENT / EVERY, v.result.live_messages);
+	destroy(&rig);
+}
+
+/* A segment of copies is checked, and read without its live file, as others. */
+static void
+test_damaged_copies(void **state)
+{
+	static const char copies[] = "/spool/0000000080000000.seg";
+	struct verification v = { 0 };
+	struct rig rig = { 0 };
+	size_t size;
+
+	(void)state;
+	build(&rig);
+	for (unsigned i = 0; i < 100 * SENT; i++) {
+		if (simdisk_count(rig.disk, copies) > 0 &&
+		    stats_of(rig.f.spool).messages_moved > 0)
+			break;
+		fixture_done(
+		    rig.f.spool, fixture_send(rig.f.spool, SIZE, 1), 0, 1);
+		export_all(rig.f.spool);
+	}
+	fixture_close(&rig.f);
+	assert_true(damage_files(&rig, false, false) > 0);
+	rig.f.options.pass_segments = UINT32_MAX;
+	fixture_open(&rig.f);
+	fixture_recover(rig.f.spool, &told);
+	for (unsigned i = 0; i < SENT / EVERY; i++) {
+		assert_true(told_has(&told, rig.kept[i]));
+		assert_int_equal(
+		    0, fixture_check(rig.f.spool, rig.kept[i], SIZE, 3));
+	}
+	fixture_close(&rig.f);
+	assert_true(damage_files(&rig, false, false) > 0); /* good again */
+	uint8_t *bytes = simdisk_get(rig.disk, copies, &size);
+	if (bytes) {
+		bytes[5000] ^= 1;
+		simdisk_put(rig.disk, copies, bytes, size);
+		mem_free(bytes);
+		assert_int_equal(0, verify_with(&rig.f.options, &v));
+		assert_int_equal(1, v.result.problems);
+	}
+	destroy(&rig);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_segments_go_in_any_order),
 		cmocka_unit_test(test_damaged_live_files),
+		cmocka_unit_test(test_little_that_lives_is_moved),
+		cmocka_unit_test(test_damaged_copies),
 		cmocka_unit_test(test_damaged_catalogue),
 		cmocka_unit_test(test_failing_checkpoint),
 		cmocka_unit_test(test_mail_flows_during_recovery),
