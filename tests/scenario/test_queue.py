@@ -578,3 +578,33 @@ def test_sendmail_and_mailq(waiting, sink, place):
         assert f"the value of {option}" in refused.stderr.decode()
     waiting.stop()
     assert run("sendmail", "b@x.test", input=b"Subject: x\n\nx\n").returncode == 75
+
+
+def crowded(receivers):
+    """A site that takes a while, and remembers how many came at once."""
+    most = []
+
+    def data(receiver, session, argument):
+        with receiver.lock:
+            most.append(len(receiver._connections))
+        time.sleep(0.15)
+        return "250 2.0.0 ok"
+
+    return receivers(script={"END": data}), most
+
+
+@pytest.mark.parametrize("domains", [["one.test"], [f"d{i}.test" for i in range(8)]])
+def test_busy_domains_have_the_whole_limit(relays, receivers, domains):
+    """However few threads their domains live on, and never one more."""
+    site, most = crowded(receivers)
+    relay = relays(trusted_networks=["127.0.0.0/8"],
+                   delivery={"threads": 2, "connections_per_site": 8},
+                   routes=[{"domains": ["*"], "deliver": "smtp",
+                            "to": f"127.0.0.1:{site.port}"}]).start()
+    relay.cli("queue", "hold", "--all")
+    for i in range(160):
+        relay.submit("a@sender.test", f"r{i}@{domains[i % len(domains)]}")
+    relay.cli("queue", "release", "--all")
+    wait_for(lambda: len(site.messages) == 160, seconds=40, what="all mail")
+    assert max(most) == 8
+    assert most.count(8) + most.count(7) > 60
