@@ -24,6 +24,15 @@ begin(struct story *s, const struct peer_script *scripts, size_t count,
 	stage_open(&s->stage, text, more);
 }
 
+/* The story of this mail begins. */
+static void
+tell(struct story *s, const struct peer_script *scripts, size_t count,
+    const char *more, const struct stage_mail *mail)
+{
+	begin(s, scripts, count, more);
+	(void)stage_submit(&s->stage, mail);
+}
+
 static void
 end(struct story *s)
 {
@@ -37,6 +46,30 @@ static const struct stage_mail simple = {
 };
 
 static const char fast[] = "retry: {schedule: [100ms], jitter_percent: 0}\n";
+static const char fast_and_short[] =
+    "retry: {schedule: [100ms], jitter_percent: 0}\n"
+    "delivery: {idle_time: 10ms}\n";
+static const struct peer_script friendly = { .banner = NULL };
+
+/* Mail to a, b, c … at y.example. */
+static struct stage_mail
+mail_to(unsigned count)
+{
+	static const char *const names[] = { "a@y.example", "b@y.example",
+		"c@y.example", "d@y.example" };
+	struct stage_mail mail = simple;
+	for (unsigned i = 0; i < count; i++)
+		mail.rcpts[i] = names[i];
+	return mail;
+}
+
+static void
+assert_told(struct story *s, const char *text, size_t count)
+{
+	if (stage_count(&s->stage, text) != count)
+		fail_msg("%s is told %zu times, not %zu", text,
+		    stage_count(&s->stage, text), count);
+}
 
 static void
 assert_body(struct story *s, const struct stage_mail *mail, const char *tail)
@@ -73,25 +106,21 @@ test_octets_by_data(void **state)
 	};
 
 	(void)state;
-	static const struct peer_script friendly = { .banner = NULL };
 	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
 		struct story s;
 		struct stage_mail mail = table[i].mail;
 		mail.rcpts[0] = "a@y.example";
-		begin(&s, &friendly, 1, "");
-		(void)stage_submit(&s.stage, &mail);
+		tell(&s, &friendly, 1, "", &mail);
 		stage_run_until(&s.stage, EVENT("delivered"), 1);
 		assert_body(&s, &mail, table[i].tail);
 		assert_int_equal(stage_live(&s.stage), 0);
 		assert_true(peer_heard(&s.peer, "EHLO relay.example.com"));
 		assert_int_equal(peer_heard(&s.peer, "BODY=8BITMIME"),
 		    (mail.flags & SPOOL_8BIT) != 0);
-		assert_int_equal(stage_count(&s.stage, "\"code\":250"), 1);
-		assert_int_equal(stage_count(&s.stage, "\"attempt\":1,"), 1);
-		assert_int_equal(
-		    stage_count(&s.stage, "\"tenant\":\"default\""), 1);
-		assert_int_equal(
-		    stage_count(&s.stage, "\"route\":\"smtp\""), 1);
+		assert_told(&s, "\"code\":250", 1);
+		assert_told(&s, "\"attempt\":1,", 1);
+		assert_told(&s, "\"tenant\":\"default\"", 1);
+		assert_told(&s, "\"route\":\"smtp\"", 1);
 		end(&s);
 	}
 }
@@ -109,8 +138,7 @@ test_octets_by_bdat(void **state)
 	};
 	struct story s;
 	(void)state;
-	begin(&s, &chunking, 1, "");
-	(void)stage_submit(&s.stage, &mail);
+	tell(&s, &chunking, 1, "", &mail);
 	stage_run_until(&s.stage, EVENT("delivered"), 1);
 	assert_true(peer_heard(&s.peer, "BDAT "));
 	assert_body(&s, &mail, "");
@@ -121,7 +149,6 @@ test_octets_by_bdat(void **state)
 static void
 test_large_message(void **state)
 {
-	static const struct peer_script friendly = { .banner = NULL };
 	struct buf body = BUF_EMPTY;
 	struct story s;
 	(void)state;
@@ -134,8 +161,7 @@ test_large_message(void **state)
 		.flags = SPOOL_DOTS,
 		.rcpts = { "a@y.example" },
 	};
-	begin(&s, &friendly, 1, "");
-	(void)stage_submit(&s.stage, &mail);
+	tell(&s, &friendly, 1, "", &mail);
 	stage_run_until(&s.stage, EVENT("delivered"), 1);
 	assert_body(&s, &mail, "");
 	buf_done(&body);
@@ -151,17 +177,13 @@ test_temporary_then_delivered(void **state)
 	};
 	struct story s;
 	(void)state;
-	begin(&s, scripts, 2,
-	    "retry: {schedule: [100ms], jitter_percent: 0}\n"
-	    "delivery: {idle_time: 10ms}\n");
-	(void)stage_submit(&s.stage, &simple);
+	tell(&s, scripts, 2, fast_and_short, &simple);
 	stage_run_until(&s.stage, EVENT("deferred"), 1);
-	assert_int_equal(
-	    stage_count(&s.stage, "\"reply\":\"450 4.2.0 come back\""), 1);
-	assert_int_equal(stage_count(&s.stage, "\"next_attempt\":"), 1);
-	assert_int_equal(stage_count(&s.stage, "\"step\":\"rcpt\""), 1);
+	assert_told(&s, "\"reply\":\"450 4.2.0 come back\"", 1);
+	assert_told(&s, "\"next_attempt\":", 1);
+	assert_told(&s, "\"step\":\"rcpt\"", 1);
 	stage_run_until(&s.stage, EVENT("delivered"), 1);
-	assert_int_equal(stage_count(&s.stage, "\"attempt\":2,"), 1);
+	assert_told(&s, "\"attempt\":2,", 1);
 	assert_int_equal(stage_reports(&s.stage), 0);
 	assert_int_equal(stage_live(&s.stage), 0);
 	struct dispatch_stats stats;
@@ -189,14 +211,13 @@ test_permanent(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
 		struct story s;
-		begin(&s, &table[i].script, 1, "");
-		(void)stage_submit(&s.stage, &simple);
+		tell(&s, &table[i].script, 1, "", &simple);
 		stage_run_until(&s.stage, EVENT("bounced"), 1);
 		char *AUTO_FREE step =
 		    mem_printf("\"step\":\"%s\"", table[i].step);
 		char *AUTO_FREE status =
 		    mem_printf("Status: %s\r\n", table[i].status);
-		assert_int_equal(stage_count(&s.stage, step), 1);
+		assert_told(&s, step, 1);
 		stage_await_reports(&s.stage, 1);
 		assert_int_equal(stage_reports(&s.stage), 1);
 		assert_true(stage_report_says(&s.stage, "Action: failed\r\n"));
@@ -218,8 +239,7 @@ test_null_sender_gets_no_report(void **state)
 	struct story s;
 	(void)state;
 	mail.sender = "";
-	begin(&s, &refusing, 1, "");
-	(void)stage_submit(&s.stage, &mail);
+	tell(&s, &refusing, 1, "", &mail);
 	stage_run_until(&s.stage, EVENT("bounced"), 1);
 	stage_run_for(&s.stage, 50 * US_PER_MS);
 	assert_true(peer_heard(&s.peer, "MAIL FROM:<>"));
@@ -234,19 +254,13 @@ test_each_recipient_his_own(void **state)
 		{ .rcpt = { NULL, "450 4.2.1 later", "550 5.1.1 never" } },
 		{ .banner = NULL },
 	};
-	struct stage_mail mail = simple;
+	struct stage_mail mail = mail_to(4);
 	struct story s;
 	(void)state;
-	mail.rcpts[1] = "b@y.example";
-	mail.rcpts[2] = "c@y.example";
-	mail.rcpts[3] = "d@y.example";
-	begin(&s, scripts, 2,
-	    "retry: {schedule: [100ms], jitter_percent: 0}\n"
-	    "delivery: {idle_time: 10ms}\n");
-	(void)stage_submit(&s.stage, &mail);
+	tell(&s, scripts, 2, fast_and_short, &mail);
 	stage_run_until(&s.stage, EVENT("bounced"), 1);
-	assert_int_equal(stage_count(&s.stage, EVENT("delivered")), 2);
-	assert_int_equal(stage_count(&s.stage, EVENT("deferred")), 1);
+	assert_told(&s, EVENT("delivered"), 2);
+	assert_told(&s, EVENT("deferred"), 1);
 	stage_run_until(&s.stage, EVENT("delivered"), 3);
 	stage_await_reports(&s.stage, 1);
 	assert_int_equal(peer_bodies(&s.peer), 2);
@@ -263,15 +277,12 @@ test_without_pipelining(void **state)
 		.hello = "250-peer.example\r\n250 8BITMIME",
 		.rcpt = { NULL, "550 5.1.1 never" },
 	};
-	struct stage_mail mail = simple;
+	struct stage_mail mail = mail_to(3);
 	struct story s;
 	(void)state;
-	mail.rcpts[1] = "b@y.example";
-	mail.rcpts[2] = "c@y.example";
-	begin(&s, &serial, 1, "");
-	(void)stage_submit(&s.stage, &mail);
+	tell(&s, &serial, 1, "", &mail);
 	stage_run_until(&s.stage, EVENT("delivered"), 2);
-	assert_int_equal(stage_count(&s.stage, EVENT("bounced")), 1);
+	assert_told(&s, EVENT("bounced"), 1);
 	assert_int_equal(peer_bodies(&s.peer), 1);
 	end(&s);
 }
@@ -282,16 +293,12 @@ test_too_many_recipients(void **state)
 	static const struct peer_script scripts[] = {
 		{ .rcpt = { NULL, NULL, "452 4.5.3 enough", "552 enough" } },
 	};
-	struct stage_mail mail = simple;
+	struct stage_mail mail = mail_to(4);
 	struct story s;
 	(void)state;
-	mail.rcpts[1] = "b@y.example";
-	mail.rcpts[2] = "c@y.example";
-	mail.rcpts[3] = "d@y.example";
-	begin(&s, scripts, 1, "");
-	(void)stage_submit(&s.stage, &mail);
+	tell(&s, scripts, 1, "", &mail);
 	stage_run_until(&s.stage, EVENT("delivered"), 4);
-	assert_int_equal(stage_count(&s.stage, EVENT("deferred")), 0);
+	assert_told(&s, EVENT("deferred"), 0);
 	assert_int_equal(peer_bodies(&s.peer), 2);
 	assert_int_equal(peer_connections(&s.peer), 1);
 	end(&s);
@@ -300,14 +307,11 @@ test_too_many_recipients(void **state)
 static void
 test_batches(void **state)
 {
-	static const struct peer_script friendly = { .banner = NULL };
-	struct stage_mail mail = simple;
+	struct stage_mail mail = mail_to(3);
 	struct story s;
 	(void)state;
-	mail.rcpts[1] = "b@y.example";
-	mail.rcpts[2] = "c@y.example";
-	begin(&s, &friendly, 1, "delivery: {recipients_per_transaction: 2}\n");
-	(void)stage_submit(&s.stage, &mail);
+	tell(&s, &friendly, 1, "delivery: {recipients_per_transaction: 2}\n",
+	    &mail);
 	stage_run_until(&s.stage, EVENT("delivered"), 3);
 	assert_int_equal(peer_bodies(&s.peer), 2);
 	assert_int_equal(peer_connections(&s.peer), 1);
@@ -324,12 +328,11 @@ test_silence_after_the_dot(void **state)
 	};
 	struct story s;
 	(void)state;
-	begin(&s, scripts, 2, fast);
-	(void)stage_submit(&s.stage, &simple);
+	tell(&s, scripts, 2, fast, &simple);
 	stage_run_until(&s.stage, EVENT("deferred"), 1);
-	assert_int_equal(stage_count(&s.stage, "\"duplicate_risk\":true"), 1);
+	assert_told(&s, "\"duplicate_risk\":true", 1);
 	stage_run_until(&s.stage, EVENT("delivered"), 1);
-	assert_int_equal(stage_count(&s.stage, "\"duplicate_risk\":true"), 1);
+	assert_told(&s, "\"duplicate_risk\":true", 1);
 	end(&s);
 }
 
@@ -343,11 +346,10 @@ test_silence_before_the_dot(void **state)
 	};
 	struct story s;
 	(void)state;
-	begin(&s, scripts, 2, fast);
-	(void)stage_submit(&s.stage, &simple);
+	tell(&s, scripts, 2, fast, &simple);
 	stage_run_until(&s.stage, EVENT("delivered"), 1);
-	assert_int_equal(stage_count(&s.stage, EVENT("deferred")), 1);
-	assert_int_equal(stage_count(&s.stage, "\"duplicate_risk\":true"), 0);
+	assert_told(&s, EVENT("deferred"), 1);
+	assert_told(&s, "\"duplicate_risk\":true", 0);
 	end(&s);
 }
 
@@ -360,12 +362,12 @@ test_slow_final_reply(void **state)
 	};
 	struct story s;
 	(void)state;
-	begin(&s, scripts, 2,
+	tell(&s, scripts, 2,
 	    "retry: {schedule: [10ms], jitter_percent: 0}\n"
-	    "delivery: {final_reply_time: 100ms}\n");
-	(void)stage_submit(&s.stage, &simple);
+	    "delivery: {final_reply_time: 100ms}\n",
+	    &simple);
 	stage_run_until(&s.stage, "did not answer in time", 1);
-	assert_int_equal(stage_count(&s.stage, "\"duplicate_risk\":true"), 1);
+	assert_told(&s, "\"duplicate_risk\":true", 1);
 	end(&s);
 }
 
@@ -386,11 +388,10 @@ test_senseless_servers(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
 		struct story s;
-		begin(&s, &table[i], 1, "");
-		(void)stage_submit(&s.stage, &simple);
+		tell(&s, &table[i], 1, "", &simple);
 		stage_run_until(&s.stage, EVENT("deferred"), 1);
-		assert_int_equal(stage_count(&s.stage, EVENT("delivered")), 0);
-		assert_int_equal(stage_count(&s.stage, EVENT("bounced")), 0);
+		assert_told(&s, EVENT("delivered"), 0);
+		assert_told(&s, EVENT("bounced"), 0);
 		assert_int_equal(stage_live(&s.stage), 1);
 		end(&s);
 	}
@@ -399,7 +400,6 @@ test_senseless_servers(void **state)
 static void
 test_connection_is_kept(void **state)
 {
-	static const struct peer_script friendly = { .banner = NULL };
 	struct story s;
 	(void)state;
 	begin(&s, &friendly, 1, "");
@@ -415,7 +415,6 @@ test_connection_is_kept(void **state)
 static void
 test_connection_ends_in_time(void **state)
 {
-	static const struct peer_script friendly = { .banner = NULL };
 	struct story s;
 	(void)state;
 	begin(&s, &friendly, 1,
@@ -449,7 +448,7 @@ test_kept_connection_was_closed(void **state)
 		(void)stage_submit(&s.stage, &simple);
 		stage_run_until(&s.stage, EVENT("delivered"), i);
 	}
-	assert_int_equal(stage_count(&s.stage, EVENT("deferred")), 0);
+	assert_told(&s, EVENT("deferred"), 0);
 	assert_int_equal(peer_connections(&s.peer), 2);
 	end(&s);
 }
@@ -464,10 +463,9 @@ test_chunking_refused(void **state)
 	};
 	struct story s;
 	(void)state;
-	begin(&s, scripts, 2, "");
-	(void)stage_submit(&s.stage, &simple);
+	tell(&s, scripts, 2, "", &simple);
 	stage_run_until(&s.stage, EVENT("delivered"), 1);
-	assert_int_equal(stage_count(&s.stage, EVENT("deferred")), 0);
+	assert_told(&s, EVENT("deferred"), 0);
 	assert_true(peer_heard(&s.peer, "DATA"));
 	end(&s);
 }
@@ -485,8 +483,7 @@ test_chunking_refused_to_binary(void **state)
 	struct story s;
 	(void)state;
 	mail.flags = SPOOL_BINARY;
-	begin(&s, &script, 1, "");
-	(void)stage_submit(&s.stage, &mail);
+	tell(&s, &script, 1, "", &mail);
 	stage_run_until(&s.stage, EVENT("deferred"), 1);
 	assert_int_equal(peer_connections(&s.peer), 1);
 	end(&s);
@@ -505,25 +502,22 @@ test_eight_bits_refused(void **state)
 	};
 	struct story s;
 	(void)state;
-	begin(&s, &seven, 1, "");
-	(void)stage_submit(&s.stage, &mail);
+	tell(&s, &seven, 1, "", &mail);
 	stage_run_until(&s.stage, EVENT("bounced"), 1);
-	assert_int_equal(stage_count(&s.stage, "\"enhanced\":\"5.6.3\""), 1);
+	assert_told(&s, "\"enhanced\":\"5.6.3\"", 1);
 	/* the server never said it */
-	assert_int_equal(stage_count(&s.stage, "\"code\":"), 0);
+	assert_told(&s, "\"code\":", 0);
 	end(&s);
 }
 
 static void
 test_success_report(void **state)
 {
-	static const struct peer_script friendly = { .banner = NULL };
 	struct stage_mail mail = simple;
 	struct story s;
 	(void)state;
 	mail.notify = SMTP_NOTIFY_SUCCESS;
-	begin(&s, &friendly, 1, "");
-	(void)stage_submit(&s.stage, &mail);
+	tell(&s, &friendly, 1, "", &mail);
 	stage_await_reports(&s.stage, 1);
 	assert_true(stage_report_says(&s.stage, "Action: relayed\r\n"));
 	end(&s);
@@ -535,8 +529,7 @@ test_drain_lets_finish(void **state)
 	static const struct peer_script mute = { .end = "250-" };
 	struct story s;
 	(void)state;
-	begin(&s, &mute, 1, "");
-	(void)stage_submit(&s.stage, &simple);
+	tell(&s, &mute, 1, "", &simple);
 	while (peer_bodies(&s.peer) == 0)
 		stage_run_for(&s.stage, 5 * US_PER_MS);
 	assert_true(dispatch_busy(s.stage.dispatch));
@@ -547,7 +540,7 @@ test_drain_lets_finish(void **state)
 	stage_run_for(&s.stage, 150 * US_PER_MS);
 	assert_false(dispatch_busy(s.stage.dispatch));
 	/* Nothing is recorded: after the restart it is as it was. */
-	assert_int_equal(stage_count(&s.stage, EVENT("deferred")), 0);
+	assert_told(&s, EVENT("deferred"), 0);
 	assert_int_equal(stage_live(&s.stage), 1);
 	end(&s);
 }
