@@ -113,9 +113,10 @@ def node():
             got = subprocess.run(["npm", "ci", "--prefix", str(JS)], capture_output=True,
                                  text=True, timeout=120)
         except subprocess.TimeoutExpired:
-            pytest.skip("npm's registry does not answer")
+            pytest.skip("nodemailer comes by `npm ci`, and npm's registry does not answer")
         if got.returncode != 0 and "network" in got.stderr:
-            pytest.skip("npm's registry cannot be reached")
+            pytest.skip("nodemailer comes by `npm ci`, and npm's registry cannot be "
+                        "reached")
         assert got.returncode == 0, got.stderr
     return JS
 

@@ -65,6 +65,14 @@ await_no_orders(struct stage *s)
 }
 
 static void
+reload(struct stage *s, const char *routes)
+{
+	struct config *config = stage_config(s, routes, "");
+	dispatch_reload(s->dispatch, config);
+	config_unref(&config);
+}
+
+static void
 test_hold_and_release(void **state)
 {
 	struct stage s;
@@ -304,59 +312,58 @@ test_reload_moves_mail(void **state)
 	    &s, unreachable, "retry: {schedule: [200ms], jitter_percent: 0}\n");
 	(void)stage_submit(&s, &simple);
 	stage_run_until(&s, EVENT("deferred"), 1);
-	struct config *config = stage_config(&s, discards, "");
-	dispatch_reload(s.dispatch, config);
-	config_unref(&config);
+	reload(&s, discards);
 	(void)operate(&s, DISPATCH_RETRY, 0);
 	stage_run_until(&s, EVENT("delivered"), 1);
 	assert_int_equal(stage_count(&s, "\"route\":\"discard\""), 1);
 	stage_close(&s);
 }
 
-/* A look-up under way begins anew under the new config. */
+/* A look-up that nobody answers is under way. */
 static void
-test_reload_during_lookup(void **state)
+begin_lookup(struct stage *s)
 {
 	static const struct fake_answer silent = {
 		.domain = "y.example",
 		.silent = true,
 	};
-	struct stage s;
-	(void)state;
 	fake_answers = &silent;
 	fake_answer_count = 1;
-	stage_open(&s, "  - {domains: [\"*\"], deliver: mx}\n", "");
-	(void)stage_submit(&s, &simple);
-	stage_run_for(&s, 10 * US_PER_MS);
-	assert_int_equal(stage_count(&s, "\"type\""), 0);
-	struct config *config = stage_config(&s, discards, "");
-	dispatch_reload(s.dispatch, config);
-	config_unref(&config);
-	stage_run_until(&s, EVENT("delivered"), 1);
-	stage_close(&s);
+	stage_open(s, "  - {domains: [\"*\"], deliver: mx}\n", "");
+	(void)stage_submit(s, &simple);
+	stage_run_for(s, 10 * US_PER_MS);
+}
+
+static void
+end_lookup(struct stage *s)
+{
+	stage_close(s);
 	fake_answers = NULL;
 	fake_answer_count = 0;
+}
+
+/* It begins anew under the new config. */
+static void
+test_reload_during_lookup(void **state)
+{
+	struct stage s;
+	(void)state;
+	begin_lookup(&s);
+	assert_int_equal(stage_count(&s, "\"type\""), 0);
+	reload(&s, discards);
+	stage_run_until(&s, EVENT("delivered"), 1);
+	end_lookup(&s);
 }
 
 /* What is under way when the dispatcher goes is let go of in good order. */
 static void
 test_end_during_lookup(void **state)
 {
-	static const struct fake_answer silent = {
-		.domain = "y.example",
-		.silent = true,
-	};
 	struct stage s;
 	(void)state;
-	fake_answers = &silent;
-	fake_answer_count = 1;
-	stage_open(&s, "  - {domains: [\"*\"], deliver: mx}\n", "");
-	(void)stage_submit(&s, &simple);
-	stage_run_for(&s, 10 * US_PER_MS);
+	begin_lookup(&s);
 	assert_int_equal(stage_live(&s), 1);
-	stage_close(&s);
-	fake_answers = NULL;
-	fake_answer_count = 0;
+	end_lookup(&s);
 }
 
 static void

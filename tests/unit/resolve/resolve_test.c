@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
 #include "dns_server.h"
 #include "os/clock.h"
 #include "resolve/internal.h"
@@ -349,25 +350,35 @@ callbacks_may_ask_and_cancel(void **state)
 	resolver_free(&a.r);
 }
 
-static void
-old_answers_serve_in_trouble(void **state)
+/* A resolver that has been answered this; but the answer is past its time, here
+ * and in libunbound, and the servers fail. */
+static struct resolver *
+in_trouble(const char *domain, enum resolve_result answer)
 {
+	char *AUTO_FREE key = mem_printf("m%s", domain);
+	char *AUTO_FREE zone = mem_printf("%s.", domain);
 	struct resolver_options options = lenient;
-	(void)state;
 
 	options.timeout_us = 500 * US_PER_MS;
 	struct resolver *r = resolver_make(options);
-	assert_int_equal(ask(r, "plain.example").result, RESOLVE_OK);
-	/* Past its time, here and in libunbound, and the servers fail. */
-	struct entry *e = cache_find(r, "mplain.example");
+	assert_int_equal(ask(r, domain).result, answer);
+	struct entry *e = cache_find(r, key);
 	assert_non_null(e);
 	e->valid_until_us = loop_now_us(loop) - US_PER_S;
-	assert_int_equal(
-	    ub_ctx_zone_add(r->unbound, "plain.example.", "refuse"), 0);
+	assert_int_equal(ub_ctx_zone_add(r->unbound, zone, "refuse"), 0);
+	return r;
+}
+
+static void
+old_answers_serve_in_trouble(void **state)
+{
+	struct resolver *r = in_trouble("plain.example", RESOLVE_OK);
+	(void)state;
+
 	struct caught c = ask(r, "plain.example");
 	assert_int_equal(c.result, RESOLVE_OK);
 	assert_true(c.valid_until_us <= loop_now_us(loop) + US_PER_MIN);
-	e = cache_find(r, "mplain.example");
+	struct entry *e = cache_find(r, "mplain.example");
 	e->valid_until_us = e->stale_until_us = loop_now_us(loop) - 1;
 	assert_int_equal(ask(r, "plain.example").result, RESOLVE_TEMPORARY);
 	resolver_free(&r);
@@ -377,17 +388,9 @@ old_answers_serve_in_trouble(void **state)
 static void
 old_refusals_do_not_serve(void **state)
 {
-	struct resolver_options options = lenient;
+	struct resolver *r = in_trouble("nowhere.example", RESOLVE_NO_DOMAIN);
 	(void)state;
 
-	options.timeout_us = 500 * US_PER_MS;
-	struct resolver *r = resolver_make(options);
-	assert_int_equal(ask(r, "nowhere.example").result, RESOLVE_NO_DOMAIN);
-	struct entry *e = cache_find(r, "mnowhere.example");
-	assert_non_null(e);
-	e->valid_until_us = loop_now_us(loop) - US_PER_S;
-	assert_int_equal(
-	    ub_ctx_zone_add(r->unbound, "nowhere.example.", "refuse"), 0);
 	assert_int_equal(ask(r, "nowhere.example").result, RESOLVE_TEMPORARY);
 	resolver_free(&r);
 }

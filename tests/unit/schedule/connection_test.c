@@ -3,6 +3,23 @@
 
 static const struct schedule_policy policy = POLICY;
 
+/* Messages `first` to `last` of one tenant to a.example. */
+static void
+add_bulk(struct schedule *s, uint64_t first, uint64_t last, int64_t now_us)
+{
+	for (uint64_t i = first; i <= last; i++)
+		add(s, key_of(1, SCHEDULE_BULK, "a.example"), i, now_us);
+}
+
+/* The end of a test. */
+static void
+hang_up(struct schedule *s, struct schedule_connection *c, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		schedule_disconnected(s, &c[i], false, START_US);
+	schedule_free(&s);
+}
+
 static void
 opens_as_many_as_there_is_work(void **state)
 {
@@ -11,7 +28,7 @@ opens_as_many_as_there_is_work(void **state)
 	struct schedule_want want;
 	(void)state;
 
-	add(s, key_of(1, SCHEDULE_BULK, "a.example"), 1, START_US);
+	add_bulk(s, 1, 1, START_US);
 	connect_one(s, &c[0], START_US);
 	expect_idle(s, START_US); /* one message, one connection */
 	assert_int_equal(deliver(s, &c[0], START_US), 1);
@@ -19,7 +36,7 @@ opens_as_many_as_there_is_work(void **state)
 	expect_idle(s, START_US);
 
 	/* The idle one is woken before a new one is opened. */
-	add(s, key_of(1, SCHEDULE_BULK, "a.example"), 2, START_US);
+	add_bulk(s, 2, 2, START_US);
 	assert_int_equal(schedule_next_want(s, START_US, &want), SCHEDULE_WAKE);
 	assert_ptr_equal(want.connection, &c[0]);
 	expect_idle(s, START_US);
@@ -27,8 +44,7 @@ opens_as_many_as_there_is_work(void **state)
 	/* It takes its time, so that others are of use. */
 	assert_int_equal(deliver(s, &c[0], START_US + US_PER_S), 0);
 
-	for (uint64_t i = 3; i < 100; i++)
-		add(s, key_of(1, SCHEDULE_BULK, "a.example"), i, START_US);
+	add_bulk(s, 3, 99, START_US);
 	assert_int_equal(schedule_next_want(s, START_US, &want), SCHEDULE_WAKE);
 	assert_int_equal(deliver(s, &c[0], START_US), 3);
 	for (unsigned i = 1; i < 4; i++)
@@ -37,8 +53,7 @@ opens_as_many_as_there_is_work(void **state)
 	for (unsigned i = 0; i < 4; i++)
 		schedule_disconnected(s, &c[i], false, START_US);
 	connect_one(s, &c[0], START_US);
-	schedule_disconnected(s, &c[0], false, START_US);
-	schedule_free(&s);
+	hang_up(s, c, 1);
 }
 
 static void
@@ -52,8 +67,7 @@ opens_gently(void **state)
 
 	wide.site_connections = 20;
 	struct schedule *s = schedule_new(&wide, 1);
-	for (uint64_t i = 1; i < 100; i++)
-		add(s, key_of(1, SCHEDULE_BULK, "a.example"), i, START_US);
+	add_bulk(s, 1, 99, START_US);
 	assert_int_equal(
 	    schedule_next_want(s, START_US, &want), SCHEDULE_RESOLVE);
 	(void)schedule_set_site(s, want.queue, SPAN("mx"), TIME_NEVER);
@@ -64,9 +78,7 @@ opens_gently(void **state)
 	while (schedule_next_want(s, START_US, &want) == SCHEDULE_CONNECT)
 		schedule_connecting(s, want.site, &c[opening++]);
 	assert_int_equal(opening, 4);
-	for (unsigned i = 0; i < opening; i++)
-		schedule_disconnected(s, &c[i], false, START_US);
-	schedule_free(&s);
+	hang_up(s, c, opening);
 }
 
 static void
@@ -78,8 +90,7 @@ reserved_ones_are_not_for_bulk(void **state)
 
 	some.reserved_connections = 1;
 	struct schedule *s = schedule_new(&some, 1);
-	for (uint64_t i = 1; i < 100; i++)
-		add(s, key_of(1, SCHEDULE_BULK, "a.example"), i, START_US);
+	add_bulk(s, 1, 99, START_US);
 	for (unsigned i = 0; i < 3; i++) {
 		connect_one(s, &c[i], START_US);
 		assert_true(take(s, &c[i], START_US, NULL, NULL));
@@ -97,9 +108,7 @@ reserved_ones_are_not_for_bulk(void **state)
 	assert_int_equal(schedule_next_want(s, START_US, &want), SCHEDULE_WAKE);
 	assert_ptr_equal(want.connection, &c[3]);
 	assert_int_equal(deliver(s, &c[3], START_US), 1001);
-	for (unsigned i = 0; i < 4; i++)
-		schedule_disconnected(s, &c[i], false, START_US);
-	schedule_free(&s);
+	hang_up(s, c, 4);
 }
 
 static void
@@ -111,7 +120,7 @@ all_sites_share_a_limit(void **state)
 
 	narrow.connections = 2;
 	struct schedule *s = schedule_new(&narrow, 1);
-	add(s, key_of(1, SCHEDULE_BULK, "a.example"), 1, START_US);
+	add_bulk(s, 1, 1, START_US);
 	add(s, key_of(1, SCHEDULE_BULK, "b.example"), 2, START_US);
 	add(s, key_of(1, SCHEDULE_BULK, "c.example"), 3, START_US);
 	connect_one(s, &c[0], START_US);
@@ -121,9 +130,7 @@ all_sites_share_a_limit(void **state)
 	schedule_disconnected(s, &c[0], false, START_US);
 	connect_one(s, &c[0], START_US);
 	assert_int_equal(deliver(s, &c[0], START_US), 3);
-	schedule_disconnected(s, &c[0], false, START_US);
-	schedule_disconnected(s, &c[1], false, START_US);
-	schedule_free(&s);
+	hang_up(s, c, 2);
 }
 
 /* Fails what CONNECT asks for now; false when nothing is asked. */
@@ -214,7 +221,7 @@ probe_waits_for_mail(void **state)
 	int64_t now_us = START_US;
 	(void)state;
 
-	add(s, key_of(1, SCHEDULE_BULK, "a.example"), 1, now_us);
+	add_bulk(s, 1, 1, now_us);
 	for (unsigned n = 0; n < 3; n++) {
 		assert_true(fail_one(s, now_us, &told));
 		d = told.last;
@@ -238,8 +245,7 @@ closing_connection_counts(void **state)
 
 	one.site_connections = 1;
 	struct schedule *s = schedule_new(&one, 1);
-	for (uint64_t i = 1; i <= 3; i++)
-		add(s, key_of(1, SCHEDULE_BULK, "a.example"), i, START_US);
+	add_bulk(s, 1, 3, START_US);
 	connect_one(s, &c[0], START_US);
 	assert_int_equal(deliver(s, &c[0], START_US), 1);
 	schedule_closing(s, &c[0]);
@@ -250,13 +256,12 @@ closing_connection_counts(void **state)
 		continue;
 	/* Idle, then closing: new mail does not wake it. */
 	schedule_closing(s, &c[1]);
-	add(s, key_of(1, SCHEDULE_BULK, "a.example"), 4, START_US);
+	add_bulk(s, 4, 4, START_US);
 	expect_idle(s, START_US);
 	schedule_disconnected(s, &c[1], false, START_US);
 	connect_one(s, &c[0], START_US);
 	assert_int_equal(deliver(s, &c[0], START_US), 4);
-	schedule_disconnected(s, &c[0], false, START_US);
-	schedule_free(&s);
+	hang_up(s, c, 1);
 }
 
 /* A connection that was opened before the site was parked, and fails only after
@@ -271,8 +276,7 @@ late_failure_does_not_stop_probes(void **state)
 	int64_t now_us = START_US;
 	(void)state;
 
-	for (uint64_t i = 1; i <= 100; i++)
-		add(s, key_of(1, SCHEDULE_BULK, "a.example"), i, now_us);
+	add_bulk(s, 1, 100, now_us);
 	while (schedule_next_want(s, now_us, &want) == SCHEDULE_RESOLVE)
 		(void)schedule_set_site(
 		    s, want.queue, SPAN("dead"), now_us + 100 * US_PER_DAY);
@@ -297,8 +301,7 @@ working_site_is_spared_not_parked(void **state)
 	struct told told = { 0 };
 	(void)state;
 
-	for (uint64_t i = 1; i <= 100; i++)
-		add(s, key_of(1, SCHEDULE_BULK, "a.example"), i, START_US);
+	add_bulk(s, 1, 100, START_US);
 	connect_one(s, &c, START_US);
 	assert_true(fail_one(s, START_US, &told));
 	assert_false(fail_one(s, START_US, &told));
@@ -323,8 +326,7 @@ spared_site_replaces_what_ended_well(void **state)
 	struct told told = { 0 };
 	(void)state;
 
-	for (uint64_t i = 1; i <= 100; i++)
-		add(s, key_of(1, SCHEDULE_BULK, "a.example"), i, START_US);
+	add_bulk(s, 1, 100, START_US);
 	connect_one(s, &c[0], START_US);
 	assert_true(fail_one(s, START_US, &told));
 	assert_int_equal(deliver(s, &c[0], START_US), 1);
@@ -336,9 +338,7 @@ spared_site_replaces_what_ended_well(void **state)
 	(void)schedule_retry(s, &all, START_US);
 	connect_one(s, &c[1], START_US);
 	assert_int_equal(deliver(s, &c[1], START_US), 3);
-	schedule_disconnected(s, &c[0], false, START_US);
-	schedule_disconnected(s, &c[1], false, START_US);
-	schedule_free(&s);
+	hang_up(s, c, 2);
 }
 
 /* Only failures in a row count. */
@@ -351,8 +351,7 @@ success_forgives_failures(void **state)
 	struct told told = { 0 };
 	(void)state;
 
-	for (uint64_t i = 1; i <= 100; i++)
-		add(s, key_of(1, SCHEDULE_BULK, "a.example"), i, START_US);
+	add_bulk(s, 1, 100, START_US);
 	for (unsigned n = 0; n < 5; n++) {
 		assert_true(fail_one(s, START_US, &told));
 		assert_true(fail_one(s, START_US, &told));
@@ -387,7 +386,7 @@ site_goes_with_its_last_user(void **state)
 
 	owners_freed = 0;
 	schedule_on_site_free(s, on_owner);
-	add(s, key_of(1, SCHEDULE_BULK, "a.example"), 1, now_us);
+	add_bulk(s, 1, 1, now_us);
 	assert_int_equal(
 	    schedule_next_want(s, now_us, &want), SCHEDULE_RESOLVE);
 	struct schedule_site *site =
@@ -407,7 +406,7 @@ site_goes_with_its_last_user(void **state)
 	schedule_disconnected(s, &c, false, now_us);
 	assert_int_equal(owners_freed, 1);
 
-	add(s, key_of(1, SCHEDULE_BULK, "a.example"), 2, now_us);
+	add_bulk(s, 2, 2, now_us);
 	assert_int_equal(
 	    schedule_next_want(s, now_us, &want), SCHEDULE_RESOLVE);
 	site =

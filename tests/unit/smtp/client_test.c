@@ -1,6 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client_play.h"
 
+/* Mail to one. */
+static const struct smtp_client_rcpt rcpt = {
+	.address = { "b@y.example", 11 },
+};
+static const struct smtp_client_transaction t = {
+	.sender = { "a@x.example", 11 },
+	.size = PLAY_BODY_SIZE,
+	.rcpts = &rcpt,
+	.rcpt_count = 1,
+};
+
 #define HOST SPAN("relay.example.com")
 #define S(name) (1u << SMTP_CLIENT_STEP_##name)
 #define STEPS (SMTP_CLIENT_STEP_CLOSED + 1)
@@ -69,14 +80,6 @@ static void
 test_seconds_on_the_way(void **state)
 {
 	(void)state;
-	static const struct smtp_client_rcpt rcpt = {
-		.address = { "b@y.example", 11 },
-	};
-	static const struct smtp_client_transaction t = {
-		.sender = { "a@x.example", 11 },
-		.rcpts = &rcpt,
-		.rcpt_count = 1,
-	};
 
 	/* clang-format off */
 	static const struct {
@@ -179,15 +182,6 @@ static void
 test_break_at_every_octet(void **state)
 {
 	(void)state;
-	static const struct smtp_client_rcpt rcpt = {
-		.address = { "b@y.example", 11 },
-	};
-	static const struct smtp_client_transaction t = {
-		.sender = { "a@x.example", 11 },
-		.size = PLAY_BODY_SIZE,
-		.rcpts = &rcpt,
-		.rcpt_count = 1,
-	};
 	static const struct smtp_client_transaction *const messages[] = { &t,
 		NULL };
 	static const char said[] =
@@ -229,14 +223,6 @@ static void
 test_broken_between_events(void **state)
 {
 	(void)state;
-	static const struct smtp_client_rcpt rcpt = {
-		.address = { "b@y.example", 11 },
-	};
-	static const struct smtp_client_transaction t = {
-		.sender = { "a@x.example", 11 },
-		.rcpts = &rcpt,
-		.rcpt_count = 1,
-	};
 	struct smtp_client *c = client_at_banner();
 	struct smtp_client_event e;
 	(void)feed(c, "220 mx\r\n", &e);
