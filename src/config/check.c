@@ -374,7 +374,7 @@ section_node(struct config_reader *r, const char *section, const char *key)
 }
 
 /* RFC 5322 §2.1.1: what every system must take. */
-enum { LINE_LENGTH_LEAST = 998 };
+enum { LINE_LENGTH_LEAST = 998, MEMORY_LEAST = 2 << 20 };
 
 static void
 check_numbers(struct config_reader *r)
@@ -393,6 +393,10 @@ check_numbers(struct config_reader *r)
 		config_mistake(r, section_node(r, "limits", "line_length"),
 		    "lines of 998 octets must be taken (RFC 5322 §2.1.1); "
 		    "write 0 or at least 998");
+	if (c->limits.memory && c->limits.memory < MEMORY_LEAST)
+		config_mistake(r, section_node(r, "limits", "memory"),
+		    "one message may need 2M while it arrives; write 0 or "
+		    "much more than that");
 	if (!c->tls.certificate != !c->tls.private_key &&
 	    !config_has_mistake(r, section_node(r, "tls", NULL)))
 		config_mistake(r, section_node(r, "tls", NULL),

@@ -101,6 +101,8 @@ static const struct row rows[] = {
 	    "3:20: `trusted_networks`: `x` is not a network such as "
 	    "\"192.0.2.0/24\" or \"2001:db8::/32\"\n",
 	    NULL },
+	{ HEAD "limits: {memory: 1M}\n", "3:18: one message may need 2M",
+	    NULL },
 	{ HEAD "limits: {recipients: 0}\n",
 	    "3:22: `limits.recipients`: 0 is too small; write 1 to 100000",
 	    NULL },
