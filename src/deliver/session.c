@@ -473,10 +473,7 @@ read_in(struct connection *c)
 	switch (stream_read(c->stream, c->in, CONNECTION_IN_SIZE, &len)) {
 	case PROGRESS_DONE:
 		c->in_end = len;
-		/* A short read has emptied the socket; readiness tells of more,
-		 * though not of an end that TLS has already seen. */
-		c->input_drained =
-		    len < CONNECTION_IN_SIZE && !stream_is_tls(c->stream);
+		c->input_drained = stream_took_all(c->stream);
 		show_input(c);
 		/* Octets that end no line win no time. */
 		if (span_find(span_from(c->in, len), '\n') != SIZE_MAX)

@@ -31,10 +31,12 @@ struct stream {
 	bool is_abrupt; /* no close_notify */
 	bool wants_write; /* of the last PROGRESS_WAIT */
 	bool may_have_more; /* the last read filled its buffer */
+	bool took_all; /* … or took all there was */
 	/* PROGRESS_CLOSED or _FAILED once the end was seen, else _DONE. */
 	enum progress read_end, write_end;
 	/* What the socket said beneath OpenSSL. */
 	bool is_eof;
+	bool is_empty; /* the last recv did not fill its buffer */
 	int socket_errno;
 	char error[256];
 };
@@ -67,7 +69,12 @@ socket_read(BIO *bio, char *p, int len)
 	struct stream *stream = BIO_get_data(bio);
 
 	BIO_clear_retry_flags(bio);
+	if (stream->is_empty) {
+		BIO_set_retry_read(bio);
+		return -1;
+	}
 	ssize_t n = recv(stream->fd, p, (size_t)len, 0);
+	stream->is_empty = n > 0 && n < len;
 	if (n < 0 && is_transient(errno))
 		BIO_set_retry_read(bio);
 	else if (n < 0)
@@ -170,6 +177,12 @@ stream_has_pending(const struct stream *stream)
 	return stream->is_open && stream->may_have_more &&
 	       stream->read_end == PROGRESS_DONE &&
 	       SSL_has_pending(stream->ssl);
+}
+
+bool
+stream_took_all(const struct stream *stream)
+{
+	return stream->took_all;
 }
 
 const char *
@@ -278,6 +291,7 @@ read_plain(struct stream *stream, void *p, size_t size, size_t *ret_len)
 	}
 	if (n == 0)
 		return stream->read_end = PROGRESS_CLOSED;
+	stream->took_all = (size_t)n < size;
 	*ret_len = (size_t)n;
 	return PROGRESS_DONE;
 }
@@ -289,7 +303,8 @@ read_tls(struct stream *stream, void *p, size_t size, size_t *ret_len)
 	enum progress progress = PROGRESS_DONE;
 
 	ERR_clear_error();
-	while (total < size && progress == PROGRESS_DONE) {
+	stream->is_empty = false;
+	do {
 		size_t n = 0;
 		int result = SSL_read_ex(
 		    stream->ssl, (char *)p + total, size - total, &n);
@@ -297,8 +312,11 @@ read_tls(struct stream *stream, void *p, size_t size, size_t *ret_len)
 			total += n;
 		else
 			progress = judge(stream, result);
-	}
+	} while (total < size && progress == PROGRESS_DONE &&
+		 !(stream->is_empty && !SSL_has_pending(stream->ssl)));
+	stream->is_empty = false;
 	stream->may_have_more = total == size;
+	stream->took_all = total < size && stream->read_end == PROGRESS_DONE;
 	/* First what arrived; an end is told by the next call. */
 	if (total == 0)
 		return progress;
@@ -310,6 +328,7 @@ enum progress
 stream_read(struct stream *stream, void *p, size_t size, size_t *ret_len)
 {
 	BUG_UNLESS(size > 0);
+	stream->took_all = false;
 	/* Nothing behind a close_notify is looked at. */
 	if (stream->read_end != PROGRESS_DONE)
 		return stream->read_end;

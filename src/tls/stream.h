@@ -39,6 +39,9 @@ enum progress stream_write(
 bool stream_wants_write(const struct stream *stream);
 /* Bytes already decrypted that readiness will not announce. */
 bool stream_has_pending(const struct stream *stream);
+/* The last read took all there was: what is still to come, an end included,
+ * readiness will announce. */
+bool stream_took_all(const struct stream *stream);
 /* Why the last call failed: "certificate verify failed: …"; never NULL. */
 const char *stream_error(const struct stream *stream);
 

@@ -445,12 +445,14 @@ test_pending(void **state)
 	assert_int_equal(
 	    stream_read(pair.server, text, 2, &len), PROGRESS_DONE);
 	assert_true(stream_has_pending(pair.server));
+	assert_false(stream_took_all(pair.server));
 	assert_int_equal(
 	    stream_read(pair.server, text, 2, &len), PROGRESS_DONE);
 	assert_int_equal(bytes_in_socket(pair.server), 0);
 	assert_true(stream_has_pending(pair.server));
 	assert_reads(pair.server, "efgh");
 	assert_false(stream_has_pending(pair.server));
+	assert_true(stream_took_all(pair.server));
 	pair_done(&pair);
 }
 
@@ -534,6 +536,8 @@ test_nothing_behind_close_notify(void **state)
 	assert_int_equal(send(raw, "\nMAIL FROM:<>\r\n", 15, 0), 15);
 	assert_reads(pair.server, "last");
 	assert_false(stream_has_pending(pair.server));
+	/* The end was seen, and no readiness tells of it. */
+	assert_false(stream_took_all(pair.server));
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(read_nothing(pair.server), PROGRESS_CLOSED);
 	/* The other direction still works. */
