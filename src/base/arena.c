@@ -137,14 +137,19 @@ arena_dup(struct arena *arena, struct span s)
 struct span
 arena_printf(struct arena *arena, const char *format, ...)
 {
+	char small[256]; /* holds most of what is printed */
 	va_list args;
 
 	va_start(args, format);
-	int len = vsnprintf(NULL, 0, format, args);
+	int len = vsnprintf(small, sizeof small, format, args);
 	va_end(args);
 	BUG_UNLESS(len >= 0);
 
 	char *text = take(arena, (size_t)len + 1);
+	if ((size_t)len < sizeof small) {
+		memcpy(text, small, (size_t)len + 1);
+		return (struct span){ text, (size_t)len };
+	}
 	va_start(args, format);
 	(void)vsnprintf(text, (size_t)len + 1, format, args);
 	va_end(args);

@@ -2,6 +2,7 @@
 #include "base/buf.h"
 
 #include "base/bug.h"
+#include "base/decimal.h"
 #include "base/mem.h"
 
 #include <stdarg.h>
@@ -85,6 +86,14 @@ buf_append_char(struct buf *b, char c)
 }
 
 void
+buf_append_u64(struct buf *b, uint64_t value)
+{
+	char *to = buf_reserve(b, DECIMAL_SIZE);
+
+	b->len += (size_t)(decimal_put(to, value) - to);
+}
+
+void
 buf_printf(struct buf *b, const char *format, ...)
 {
 	va_list args;
@@ -138,6 +147,10 @@ plain_prefix(struct span s)
 		unsigned char c = (unsigned char)s.ptr[n];
 		if (c < 0x20 || c == '"' || c == '\\' || c == 0x7f)
 			break;
+		if (c < 0x80) {
+			n++;
+			continue;
+		}
 		size_t len = span_utf8_length(span_skip(s, n));
 		if (!len || (c == 0xc2 && (unsigned char)s.ptr[n + 1] < 0xa0))
 			break;

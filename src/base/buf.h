@@ -38,6 +38,7 @@ buf_span(const struct buf *b)
 void buf_append(struct buf *b, struct span s);
 void buf_append_str(struct buf *b, const char *s);
 void buf_append_char(struct buf *b, char c);
+void buf_append_u64(struct buf *b, uint64_t value); /* its digits */
 void buf_printf(struct buf *b, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Appends s as a JSON string with its quotes. Bytes that are not UTF-8 become
  * U+FFFD, control characters are escaped. */

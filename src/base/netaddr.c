@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/netaddr.h"
 
+#include "base/decimal.h"
+
 #include <arpa/inet.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -134,13 +136,25 @@ netmask_contains(const struct netmask *m, const struct netaddr *addr)
 	return has_prefix(addr->ip, m->network.ip, m->bits);
 }
 
+static const char *
+format_ip4(const uint8_t ip[static 4], char *buffer)
+{
+	char *to = buffer;
+
+	for (size_t i = 0; i < 4; i++) {
+		to = decimal_put(to, ip[i]);
+		*to++ = i < 3 ? '.' : '\0';
+	}
+	return buffer;
+}
+
 const char *
 netaddr_format_ip(
     const struct netaddr *a, char buffer[static NETADDR_TEXT_SIZE])
 {
 	switch (a->family) {
 	case NETADDR_IP4:
-		return inet_ntop(AF_INET, a->ip, buffer, NETADDR_TEXT_SIZE);
+		return format_ip4(a->ip, buffer);
 	case NETADDR_IP6:
 		return inet_ntop(AF_INET6, a->ip, buffer, NETADDR_TEXT_SIZE);
 	case NETADDR_UNIX:

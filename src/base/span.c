@@ -30,12 +30,6 @@ span_of(const char *cstring)
 	return (struct span){ cstring, strlen(cstring) };
 }
 
-struct span
-span_from(const void *ptr, size_t len)
-{
-	return (struct span){ ptr, len };
-}
-
 bool
 span_eq(struct span a, struct span b)
 {
@@ -80,24 +74,6 @@ span_compare(struct span a, struct span b)
 	if (order)
 		return order;
 	return (a.len > b.len) - (a.len < b.len);
-}
-
-struct span
-span_skip(struct span s, size_t n)
-{
-	if (n > s.len)
-		n = s.len;
-	/* NULL + 0 is undefined in C */
-	return (struct span){ n ? s.ptr + n : s.ptr, s.len - n };
-}
-
-struct span
-span_slice(struct span s, size_t start, size_t len)
-{
-	s = span_skip(s, start);
-	if (len < s.len)
-		s.len = len;
-	return s;
 }
 
 static bool
@@ -201,10 +177,25 @@ span_dup(struct span s)
 	return copy;
 }
 
+/* Eight bytes at a time as far as they go. */
+static size_t
+ascii_words(struct span s)
+{
+	size_t n = 0;
+	uint64_t word;
+
+	for (; n + sizeof word <= s.len; n += sizeof word) {
+		memcpy(&word, s.ptr + n, sizeof word);
+		if (word & UINT64_C(0x8080808080808080))
+			break;
+	}
+	return n;
+}
+
 bool
 span_is_ascii(struct span s)
 {
-	for (size_t i = 0; i < s.len; i++)
+	for (size_t i = ascii_words(s); i < s.len; i++)
 		if ((unsigned char)s.ptr[i] >= 0x80)
 			return false;
 	return true;
@@ -244,6 +235,7 @@ span_utf8_length(struct span s)
 bool
 span_is_utf8(struct span s)
 {
+	s = span_skip(s, ascii_words(s));
 	while (s.len) {
 		size_t len = span_utf8_length(s);
 		if (!len)

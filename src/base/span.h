@@ -22,7 +22,12 @@ struct span {
 #define SPAN_ARG(s) (int)(s).len, (s).ptr
 
 struct span span_of(const char *cstring); /* NULL gives the empty span */
-struct span span_from(const void *ptr, size_t len);
+
+static inline struct span
+span_from(const void *ptr, size_t len)
+{
+	return (struct span){ ptr, len };
+}
 
 bool span_eq(struct span a, struct span b);
 bool span_eq_nocase(struct span a, struct span b);
@@ -31,9 +36,25 @@ bool span_starts_nocase(struct span s, struct span prefix);
 bool span_ends_nocase(struct span s, struct span suffix);
 int span_compare(struct span a, struct span b); /* like memcmp, then length */
 
+static inline struct span
+span_skip(struct span s, size_t n)
+{
+	if (n > s.len)
+		n = s.len;
+	/* NULL + 0 is undefined in C */
+	return (struct span){ n ? s.ptr + n : s.ptr, s.len - n };
+}
+
 /* Bytes from start (clamped) on, at most len. */
-struct span span_slice(struct span s, size_t start, size_t len);
-struct span span_skip(struct span s, size_t n);
+static inline struct span
+span_slice(struct span s, size_t start, size_t len)
+{
+	s = span_skip(s, start);
+	if (len < s.len)
+		s.len = len;
+	return s;
+}
+
 struct span span_trim(struct span s); /* spaces, tabs, CR, LF at both ends */
 
 /* Position of a byte, or SIZE_MAX. */

@@ -2,6 +2,7 @@
 #include "event/event.h"
 
 #include "base/bug.h"
+#include "base/decimal.h"
 #include "base/time.h"
 
 static const char *const type_names[EVENT_TYPES] = {
@@ -35,20 +36,29 @@ event_type_parse(struct span name, enum event_type *ret_type)
 }
 
 static void
+put_name(struct buf *out, const char *name)
+{
+	buf_append(out, SPAN(",\""));
+	buf_append_str(out, name);
+	buf_append(out, SPAN("\":"));
+}
+
+static void
 put_text(struct buf *out, const char *name, struct span value)
 {
 	if (value.len == 0)
 		return;
-	buf_printf(out, ",\"%s\":", name);
+	put_name(out, name);
 	buf_append_json(out, value);
 }
 
 static void
 put_number(struct buf *out, const char *name, uint64_t value)
 {
-	if (value != 0)
-		buf_printf(
-		    out, ",\"%s\":%llu", name, (unsigned long long)value);
+	if (value == 0)
+		return;
+	put_name(out, name);
+	buf_append_u64(out, value);
 }
 
 static void
@@ -65,10 +75,15 @@ put_time(struct buf *out, const char *name, int64_t wall_us)
 static void
 put_seconds(struct buf *out, const char *name, int64_t us)
 {
-	if (us > 0)
-		buf_printf(out, ",\"%s\":%lld.%03lld", name,
-		    (long long)(us / US_PER_S),
-		    (long long)(us % US_PER_S / US_PER_MS));
+	if (us <= 0)
+		return;
+	/* The point takes the place of the 1 that keeps the zeros. */
+	uint64_t ms = (uint64_t)(us % US_PER_S / US_PER_MS);
+	put_name(out, name);
+	buf_append_u64(out, (uint64_t)(us / US_PER_S));
+	char *point = buf_reserve(out, DECIMAL_SIZE);
+	buf_append_u64(out, 1000 + ms);
+	*point = '.';
 }
 
 static void
@@ -123,9 +138,13 @@ event_render(const struct event *e, struct buf *out)
 {
 	char id[MSGID_TEXT_SIZE], time[TIME_RFC3339_SIZE];
 
-	buf_printf(out, "{\"type\":\"%s\",\"time\":\"%s\",\"event_id\":\"%s\"",
-	    event_type_name(e->type), time_format_rfc3339(e->time_us, time),
-	    msgid_format(&e->event_id, id));
+	buf_append(out, SPAN("{\"type\":\""));
+	buf_append_str(out, event_type_name(e->type));
+	buf_append(out, SPAN("\",\"time\":\""));
+	buf_append_str(out, time_format_rfc3339(e->time_us, time));
+	buf_append(out, SPAN("\",\"event_id\":\""));
+	buf_append_str(out, msgid_format(&e->event_id, id));
+	buf_append_char(out, '"');
 	put_message(e, out);
 	put_attempt(e, out);
 	buf_append_str(out, "}\n");

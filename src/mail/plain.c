@@ -86,12 +86,29 @@ is_line_space(char c)
 	return c == '\r' || c == '\n' || c == '\t' || c == '\v' || c == '\f';
 }
 
+/* How much of the start is plain in any kind. */
+static size_t
+printable_run(struct span s)
+{
+	size_t n = 0;
+
+	while (n < s.len && s.ptr[n] >= 0x20 && s.ptr[n] < 0x7f)
+		n++;
+	return n;
+}
+
 void
 plain_append(struct span s, enum plain kind, struct buf *out)
 {
 	while (s.len > 0) {
 		struct span rest = s;
 		uint32_t point = 0;
+		size_t run = printable_run(s);
+		if (run > 0) {
+			buf_append(out, span_slice(s, 0, run));
+			s = span_skip(s, run);
+			continue;
+		}
 		if (is_line_space(s.ptr[0])) {
 			/* CRLF, and a fold's tab, are one space. */
 			while (s.len > 0 && is_line_space(s.ptr[0]))

@@ -38,8 +38,9 @@ append_client_ip(const struct netaddr *client, struct buf *out)
 {
 	char text[NETADDR_TEXT_SIZE];
 
-	buf_printf(out, client->family == NETADDR_IP6 ? "[IPv6:%s]" : "[%s]",
-	    netaddr_format_ip(client, text));
+	buf_append_str(out, client->family == NETADDR_IP6 ? "[IPv6:" : "[");
+	buf_append_str(out, netaddr_format_ip(client, text));
+	buf_append_char(out, ']');
 }
 
 static bool

@@ -147,8 +147,10 @@ envelope_append_mail(const struct smtp_client_transaction *t,
 	buf_append(out, SPAN("MAIL FROM:<"));
 	buf_append(out, t->sender);
 	buf_append_char(out, '>');
-	if (has(o, SMTP_OFFER_SIZE))
-		buf_printf(out, " SIZE=%llu", (unsigned long long)t->size);
+	if (has(o, SMTP_OFFER_SIZE)) {
+		buf_append(out, SPAN(" SIZE="));
+		buf_append_u64(out, t->size);
+	}
 	if (t->body == SMTP_BODY_8BITMIME)
 		buf_append(out, SPAN(" BODY=8BITMIME"));
 	if (t->body == SMTP_BODY_BINARYMIME)

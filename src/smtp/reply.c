@@ -2,9 +2,9 @@
 #include "smtp/reply.h"
 
 #include "base/bug.h"
+#include "base/decimal.h"
 #include "base/mem.h"
 
-#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -80,22 +80,33 @@ take_line(struct span *rest, size_t max)
 	return line;
 }
 
+static char *
+put_enhanced(char *to, const struct enhanced_code *e)
+{
+	to = decimal_put(to, e->class);
+	*to++ = '.';
+	to = decimal_put(to, e->subject);
+	*to++ = '.';
+	return decimal_put(to, e->detail);
+}
+
 void
 reply_append(const struct reply *r, struct buf *out)
 {
 	BUG_UNLESS(r->code >= 200 && r->code <= 599);
 	char head[HEAD_SIZE];
-	int n = r->enhanced.class != 0
-		    ? snprintf(head, sizeof(head), "%03u-%u.%u.%u ", r->code,
-			  r->enhanced.class, r->enhanced.subject,
-			  r->enhanced.detail)
-		    : snprintf(head, sizeof(head), "%03u-", r->code);
-	BUG_UNLESS(n > 0 && (size_t)n < sizeof(head));
+	char *end = decimal_put(head, r->code);
+	*end++ = '-';
+	if (r->enhanced.class != 0) {
+		end = put_enhanced(end, &r->enhanced);
+		*end++ = ' ';
+	}
+	size_t n = (size_t)(end - head);
 	struct span rest = r->text;
 	do {
-		struct span line = take_line(&rest, WIRE_LINE_MAX - (size_t)n);
+		struct span line = take_line(&rest, WIRE_LINE_MAX - n);
 		head[3] = rest.len > 0 ? '-' : ' ';
-		buf_append(out, span_from(head, (size_t)n));
+		buf_append(out, span_from(head, n));
 		append_clean(line, out);
 		buf_append(out, SPAN("\r\n"));
 	} while (rest.len > 0);
@@ -122,9 +133,11 @@ reply_format(const struct reply *r, struct arena *arena)
 struct span
 reply_status(const struct reply *r, struct arena *arena)
 {
+	char text[HEAD_SIZE];
 	if (r->enhanced.class != 0)
-		return arena_printf(arena, "%u.%u.%u", r->enhanced.class,
-		    r->enhanced.subject, r->enhanced.detail);
+		return arena_dup(arena,
+		    span_from(text,
+			(size_t)(put_enhanced(text, &r->enhanced) - text)));
 	if (reply_is_permanent(r))
 		return SPAN("5.0.0");
 	return reply_is_temporary(r) ? SPAN("4.0.0") : SPAN("2.0.0");

@@ -56,6 +56,30 @@ test_long_printf(void **state)
 
 /* A stream that flows through needs no more room than it has unread. */
 static void
+test_numbers(void **state)
+{
+	static const struct {
+		uint64_t value;
+		const char *text;
+	} cases[] = {
+		{ 0, "0" },
+		{ 7, "7" },
+		{ 10, "10" },
+		{ 909, "909" },
+		{ UINT64_MAX, "18446744073709551615" },
+	};
+	struct buf b = BUF_EMPTY;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		buf_clear(&b);
+		buf_append_u64(&b, cases[i].value);
+		assert_string_equal(buf_cstring(&b), cases[i].text);
+	}
+	buf_done(&b);
+}
+
+static void
 test_reclaims_room(void **state)
 {
 	(void)state;
@@ -122,6 +146,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_append_and_consume),
 		cmocka_unit_test(test_long_printf),
+		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_reclaims_room),
 		cmocka_unit_test(test_reserve),
 		cmocka_unit_test(test_json),

@@ -18,8 +18,8 @@ static void
 assert_span(struct span s, const char *expected)
 {
 	if (!span_eq(s, span_of(expected)))
-		fail_msg(
-		    "got \"%.*s\", expected \"%s\"", SPAN_ARG(s), expected);
+		fail_msg("got \"%.*s\", expected \"%s\"", (int)s.len,
+		    s.ptr ? s.ptr : "", expected);
 }
 
 static void
