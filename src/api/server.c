@@ -44,7 +44,29 @@ struct exchange {
 	struct arena *arena;
 	struct buf body;
 	bool too_large;
+	struct intake *intake; /* of a message: counts its body */
+	uint64_t held;
+	bool too_much;
 };
+
+/* Bodies of messages count among mail under way (limits.memory). */
+static bool
+hold(struct exchange *x, uint64_t octets)
+{
+	if (x->intake == NULL)
+		return true;
+	x->held += octets;
+	return intake_hold(x->intake, octets);
+}
+
+static void
+drop_body(struct exchange *x)
+{
+	buf_done(&x->body);
+	if (x->intake != NULL)
+		intake_let_go(x->intake, x->held);
+	x->held = 0;
+}
 
 /* ---- what handlers see of a request ------------------------------------ */
 
@@ -286,7 +308,12 @@ take_body(struct api_server *server, struct exchange *x,
 	if (buf_size(&x->body) + piece.len > limit)
 		x->too_large = true;
 	/* What is too large is read to its end, for the answer, unkept. */
-	if (!x->too_large)
+	if (x->too_large || x->too_much)
+		return MHD_YES;
+	x->too_much = !hold(x, piece.len);
+	if (x->too_much)
+		drop_body(x);
+	else
 		buf_append(&x->body, piece);
 	return MHD_YES;
 }
@@ -311,6 +338,8 @@ on_request(void *cls, struct MHD_Connection *connection, const char *url,
 		x = MEM_NEW(struct exchange);
 		x->connection = connection;
 		x->arena = arena_new();
+		if (is_submission(&request))
+			x->intake = server->api->intake;
 		*con_cls = x;
 		return begin(server, x, &request);
 	}
@@ -323,6 +352,10 @@ on_request(void *cls, struct MHD_Connection *connection, const char *url,
 	if (x->too_large)
 		return send_error(x, 413, "too_large",
 		    "the body is larger than this request may have");
+	if (x->too_much)
+		return send_error(x, 503, "too_much",
+		    "too much mail is arriving at once (limits.memory): try "
+		    "again later");
 	request.owner = x;
 	request.body = buf_span(&x->body);
 	request.user = server->door == API_DOOR_PUBLIC ? NULL : peer_user(x);
@@ -340,7 +373,7 @@ on_completed(void *cls, struct MHD_Connection *connection, void **con_cls,
 	(void)code;
 	if (x == NULL)
 		return;
-	buf_done(&x->body);
+	drop_body(x);
 	arena_free(&x->arena);
 	mem_free(x);
 	*con_cls = NULL;

@@ -319,16 +319,16 @@ content_begin(struct intake_message *m)
 void
 intake_body(struct intake_message *m, struct span piece)
 {
-	const struct reply too_big = REPLY(552, 5, 3, 4,
-	    "the message is larger than this server "
-	    "accepts");
+	const struct reply too_big = REPLY(
+	    552, 5, 3, 4, "the message is larger than this server accepts");
 
 	if (m->refusal.code != 0 || piece.len == 0)
 		return;
 	content_begin(m);
 	m->size += piece.len;
-	if (m->client.origin != INTAKE_REPORT && m->held < HELD_MAX &&
-	    !message_hold(m, piece.len)) {
+	uint64_t room = m->held < HELD_MAX ? HELD_MAX - m->held : 0;
+	if (m->client.origin != INTAKE_REPORT && room > 0 &&
+	    !message_hold(m, piece.len < room ? piece.len : room)) {
 		message_refuse(m, &message_too_much);
 		return;
 	}

@@ -84,19 +84,29 @@ message_new(struct intake *intake, const struct intake_client *client)
 }
 
 bool
-message_hold(struct intake_message *m, uint64_t octets)
+intake_hold(struct intake *intake, uint64_t octets)
 {
-	struct intake *intake = m->intake;
-
-	m->held += octets;
 	return atomic_fetch_add(&intake->held, octets) + octets <=
 	       atomic_load(&intake->held_max);
+}
+
+void
+intake_let_go(struct intake *intake, uint64_t octets)
+{
+	atomic_fetch_sub(&intake->held, octets);
+}
+
+bool
+message_hold(struct intake_message *m, uint64_t octets)
+{
+	m->held += octets;
+	return intake_hold(m->intake, octets);
 }
 
 static void
 let_go(struct intake_message *m)
 {
-	atomic_fetch_sub(&m->intake->held, m->held);
+	intake_let_go(m->intake, m->held);
 	m->held = 0;
 }
 

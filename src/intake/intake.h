@@ -106,6 +106,11 @@ typedef void intake_done_fn(
 void intake_end(struct intake_message *m, struct loop *loop,
     intake_done_fn *done, void *arg);
 void intake_detach(struct intake_message *m);
+/* Counts octets of a message that waits outside of it, beside what messages
+ * hold. False: all together have more than they may; the octets are counted
+ * nevertheless, until intake_let_go. Any thread. */
+bool intake_hold(struct intake *intake, uint64_t octets);
+void intake_let_go(struct intake *intake, uint64_t octets);
 /* The transaction ended without END. */
 void intake_abort(struct intake_message **m);
 

@@ -608,3 +608,23 @@ def test_busy_domains_have_the_whole_limit(relays, receivers, domains):
     wait_for(lambda: len(site.messages) == 160, seconds=40, what="all mail")
     assert max(most) == 8
     assert most.count(8) + most.count(7) > 60
+
+
+def test_sendmail_respects_memory(relays, receivers, place):
+    """What waits in the API's hands counts among mail under way, and only while
+    it waits."""
+    sink = receivers()
+    relay = relays(limits={"memory": "4M"}, routes=[
+        {"domains": ["*"], "deliver": "smtp", "to": f"127.0.0.1:{sink.port}"}]).start()
+    (place / "sendmail").symlink_to(BINARY)
+    environment = {**os.environ, "POSTHOUSE_CONFIG": str(relay.config_path)}
+
+    def send(octets):
+        return subprocess.run(
+            [str(place / "sendmail"), "b@x.test"], env=environment, capture_output=True,
+            input=b"Subject: x\n\n" + (b"y" * 99 + b"\n") * (octets // 100), timeout=20)
+    for _ in range(3):
+        refused = send(6 * 1024 * 1024)
+        assert refused.returncode == 75 and b"limits.memory" in refused.stderr
+        assert send(2 * 1024 * 1024).returncode == 0
+    wait_for(lambda: len(sink.messages) == 3, what="what fits")
