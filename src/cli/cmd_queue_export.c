@@ -181,11 +181,12 @@ static bool
 write_messages(struct export *x)
 {
 	struct span ids = buf_span(&x->ids);
-	char id[ID_SIZE + 1] = "";
+	char id[ID_SIZE + 1];
 
 	for (; ids.len > 0; ids = span_skip(ids, ID_SIZE)) {
-		memcpy(id, ids.ptr, ID_SIZE);
-		if (!write_message(x, id))
+		if (!span_to_cstring(
+			span_slice(ids, 0, ID_SIZE), id, sizeof(id)) ||
+		    !write_message(x, id))
 			return false;
 	}
 	int result = file_sync_directory(x->directory);
