@@ -48,6 +48,7 @@ static const struct metric metrics[] = {
 	{ "schedule_bytes", false, AT(schedule.bytes), "Memory of queues and deliveries." },
 	{ "spool_segments", false, AT(spool.segments), "Segments of the spool." },
 	{ "spool_segments_free", false, AT(spool.segments_free), "Segments ready for reuse." },
+	{ "spool_index_bytes", false, AT(spool.index_bytes), "Memory of the spool's index." },
 	{ "spool_written_bytes_total", true, AT(spool.bytes_written), "Bytes written to the spool." },
 	{ "spool_batches_total", true, AT(spool.batches), "Batches committed." },
 	{ "spool_syncs_total", true, AT(spool.syncs), "Syncs of the spool." },

@@ -218,6 +218,21 @@ index_all(struct index *index, bool files_only, size_t *ret_count)
 	return all;
 }
 
+uint64_t
+index_bytes(struct index *index)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < INDEX_SHARDS; i++) {
+		struct index_shard *shard = &index->shards[i];
+
+		(void)pthread_mutex_lock(&shard->lock);
+		bytes += shard->size * sizeof *shard->table;
+		(void)pthread_mutex_unlock(&shard->lock);
+	}
+	return bytes;
+}
+
 bool
 index_find(struct index *index, const struct slot *place, struct slot *ret_slot)
 {

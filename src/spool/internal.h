@@ -172,6 +172,7 @@ bool index_mark_damaged(struct index *index, uint64_t mno);
 /* All slots in the order of the log, or only those whose body has a file;
  * mem_free them. */
 struct slot *index_all(struct index *index, bool files_only, size_t *ret_count);
+uint64_t index_bytes(struct index *index);
 /* The slot with this place. Looks at all of them. */
 bool index_find(
     struct index *index, const struct slot *place, struct slot *ret_slot);

@@ -117,6 +117,7 @@ spool_stats(struct spool *spool, struct spool_stats *ret_stats)
 	struct spool_stats stats = {
 		.messages = atomic_load(&spool->messages),
 		.recipients = atomic_load(&spool->recipients),
+		.index_bytes = index_bytes(&spool->index),
 		.bytes_written = atomic_load(&spool->bytes_written),
 		.batches = atomic_load(&spool->batches),
 		.syncs = atomic_load(&spool->syncs),

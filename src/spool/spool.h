@@ -293,6 +293,7 @@ struct spool_stats {
 	uint64_t messages; /* with a live recipient */
 	uint64_t recipients; /* live */
 	uint64_t segments, segments_free;
+	uint64_t index_bytes; /* memory */
 	uint64_t bytes_written; /* since open */
 	uint64_t batches, syncs, transactions;
 	uint64_t sync_us_total, sync_us_max;
