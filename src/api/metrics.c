@@ -54,6 +54,9 @@ static const struct metric metrics[] = {
 	{ "spool_syncs_total", true, AT(spool.syncs), "Syncs of the spool." },
 	{ "spool_transactions_total", true, AT(spool.transactions), "Transactions committed." },
 	{ "spool_quarantined_total", true, AT(spool.quarantined), "Records set aside as damaged." },
+	{ "spool_checkpoints_total", true, AT(spool.checkpoints), "Checkpoints of the spool." },
+	{ "spool_moved_total", true, AT(spool.messages_moved), "Messages moved to free segments." },
+	{ "spool_scrubbed_total", true, AT(spool.scrubbed), "Waiting messages read again to check them." },
 	{ "disk_free_bytes", false, AT(disk_free), "Free bytes where the data are." },
 	{ "disk_size_bytes", false, AT(disk_size), "Size of the file system where the data are." },
 };

@@ -73,6 +73,7 @@ struct engine {
 	bool stopping;
 	enum spool_space told_space; /* in the log */
 	uint64_t told_quarantined;
+	int told_checkpoint; /* error of the last one */
 	enum certificate_state told_certificate;
 	char told_status[128]; /* to the service manager */
 	pthread_mutex_t reload_lock;

@@ -55,6 +55,12 @@ watch_spool(struct engine *e)
 		    "disk or the memory may be bad",
 		    LOG_N("records", stats.quarantined - e->told_quarantined));
 	e->told_quarantined = stats.quarantined;
+	if (stats.checkpoint_error < 0 && e->told_checkpoint == 0)
+		LOG(LOG_WARNING, "main",
+		    "a checkpoint of the spool failed: mail is safe, but the "
+		    "spool grows and a restart takes longer until one is made",
+		    LOG_C("error", error_text(stats.checkpoint_error)));
+	e->told_checkpoint = stats.checkpoint_error;
 }
 
 /* ---- the certificate --------------------------------------------------- */

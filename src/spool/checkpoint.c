@@ -371,9 +371,11 @@ folder_thread(void *arg)
 	struct spool *spool = arg;
 	struct segments *all = &spool->segments;
 	int64_t last_us = clock_monotonic_us();
+	struct scrubbing scrubbing = { 0 };
 	int result = 0;
 
 	for (;;) {
+		scrub(spool, &scrubbing);
 		if (result <= 0 && is_due(spool, last_us)) {
 			result = run_pass(spool);
 			last_us = clock_monotonic_us();

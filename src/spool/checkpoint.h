@@ -49,6 +49,16 @@ MUST_CHECK int pass_write_live(
     struct pass *pass, struct span entries, struct catalogue_item *item);
 void pass_add_item(struct pass *pass, const struct catalogue_item *item);
 
+/* ---- scrub.c ----------------------------------------------------------- */
+
+struct scrubbing {
+	int64_t next_us; /* monotonic; 0: not begun */
+	uint32_t from; /* number of the segment to go on with */
+};
+
+/* Reads one segment's live messages when that is due. */
+void scrub(struct spool *spool, struct scrubbing *scrubbing);
+
 /* ---- compact.c --------------------------------------------------------- */
 
 /* Is this segment worth to be emptied? */

@@ -92,8 +92,10 @@ write_out(struct pass *pass)
 	const struct spool_io *io = pass->spool->io;
 	struct copies *c = &pass->copies;
 	size_t size = buf_size(&c->bytes);
-	struct iovec iov = { c->bytes.ptr + c->bytes.head, size };
+	struct iovec iov = { c->bytes.ptr, size };
 
+	if (size == 0)
+		return 0;
 	TRY(io_write(io, c->file, &iov, 1, c->end - size));
 	buf_clear(&c->bytes);
 	if (c->end - c->synced >= SYNC_BYTES) {

@@ -424,6 +424,8 @@ struct stored {
 MUST_CHECK int stored_load(struct spool *spool, const struct segment *segment,
     const struct slot *slot, bool whole, struct stored *ret_stored);
 void stored_done(struct stored *stored);
+/* Reads all of a message as delivery would. ERR_CORRUPT: it was set aside. */
+MUST_CHECK int message_check(struct spool *spool, uint64_t mno);
 
 /* ---- verify.c ---------------------------------------------------------- */
 
@@ -486,7 +488,7 @@ struct spool {
 	atomic_bool is_incomplete; /* the catalogue was lost: write a new one */
 	atomic_uint load_done, load_total; /* steps */
 	atomic_int checkpoint_error; /* of the last one tried */
-	atomic_uint_fast64_t checkpoints, messages_moved;
+	atomic_uint_fast64_t checkpoints, messages_moved, scrubbed;
 	struct verification *verification; /* NULL: for real */
 
 	pthread_mutex_t event_lock;

@@ -14,8 +14,16 @@
 #include <errno.h>
 
 #define PERIOD_US US_PER_S
+#define HYSTERESIS 4 /* a quarter above a mark it is over */
 #define POOL_WANTED 2 /* one to go on with, one kept for outcomes */
 #define BUSY_BYTES (1u << 20)
+
+/* Below the mark; or not far enough above it, where it was already. */
+static bool
+is_below(uint64_t free, uint64_t mark, bool was_below)
+{
+	return free < mark || (was_below && free < mark + mark / HYSTERESIS);
+}
 
 void
 keeper_measure_space(struct spool *spool)
@@ -23,13 +31,13 @@ keeper_measure_space(struct spool *spool)
 	const struct spool_options *o = &spool->options;
 	int64_t free =
 	    spool->io->free_bytes(spool->io->owner, spool->directory);
-	int space = SPOOL_SPACE_OK;
+	int before = atomic_load(&spool->space), space = SPOOL_SPACE_OK;
 
 	if (free < 0)
 		return;
-	if ((uint64_t)free < o->free_low)
+	if (is_below((uint64_t)free, o->free_low, before >= SPOOL_SPACE_LOW))
 		space = SPOOL_SPACE_LOW;
-	if ((uint64_t)free < o->free_full)
+	if (is_below((uint64_t)free, o->free_full, before >= SPOOL_SPACE_FULL))
 		space = SPOOL_SPACE_FULL;
 	atomic_store(&spool->space, space);
 }

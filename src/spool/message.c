@@ -288,3 +288,18 @@ spool_message_read(
 	    offset % FORMAT_PIECE);
 	return 0;
 }
+
+int
+message_check(struct spool *spool, uint64_t mno)
+{
+	struct spool_message *message;
+	struct span piece;
+	int result = 0;
+
+	TRY(spool_message_open(spool, mno, &message));
+	for (uint64_t at = 0; at < spool_message_size(message) && result == 0;
+	     at += piece.len)
+		result = spool_message_read(message, at, &piece);
+	spool_message_unref(&message);
+	return result;
+}

@@ -27,6 +27,7 @@
 #define FREE_FULL_PART 25
 #define PASS_SEGMENTS 8
 #define PASS_AGE_US (60 * US_PER_S)
+#define SCRUB_PERIOD_US (7 * 24 * 3600 * US_PER_S)
 #define PASS_RATE (UINT64_C(64) << 20)
 /* Beyond a batch's pieces: one transaction that has more by itself. */
 #define IOV_COUNT (BATCH_PIECES_MAX + 16 + JUMBO_SIZE_MAX / FORMAT_PIECE + 16)
@@ -130,6 +131,7 @@ spool_stats(struct spool *spool, struct spool_stats *ret_stats)
 		.failed = atomic_load(&spool->failed),
 		.checkpoints = atomic_load(&spool->checkpoints),
 		.messages_moved = atomic_load(&spool->messages_moved),
+		.scrubbed = atomic_load(&spool->scrubbed),
 		.checkpoint_error = atomic_load(&spool->checkpoint_error),
 		.loaded_percent = loaded_percent(spool),
 	};
@@ -187,6 +189,8 @@ fill_options(const struct spool_options *given)
 		o.pass_age_us = PASS_AGE_US;
 	if (o.pass_rate == 0)
 		o.pass_rate = PASS_RATE;
+	if (o.scrub_period_us == 0)
+		o.scrub_period_us = SCRUB_PERIOD_US;
 	return o;
 }
 

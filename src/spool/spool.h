@@ -47,8 +47,9 @@ struct spool_options {
 	uint32_t pass_segments; /* a checkpoint is due when so many segments are
 				   behind the last; 0: 8 */
 	int64_t pass_age_us; /* … or one that waits so long; 0: 60 s */
-	uint64_t
-	    pass_rate; /* bytes a second it may read and write; 0: 64 MiB */
+	uint64_t pass_rate; /* bytes a second it reads and writes; 0: 64 MiB */
+	int64_t scrub_period_us; /* within it all that waits is read again;
+				    0: a week */
 };
 
 /* Locks the directory (ERR_EXISTS when another process has it), repairs the
@@ -78,7 +79,8 @@ enum spool_space {
 	SPOOL_FAILED
 };
 
-/* LOW: refuse bulk; FULL, FAILED: refuse all (452 4.3.1). Cheap. */
+/* LOW: refuse bulk; FULL, FAILED: refuse all (452 4.3.1). A state is left when
+ * there is a quarter more free than its mark. Cheap. */
 enum spool_space spool_space(const struct spool *spool);
 
 /* A body being received: small ones in memory, large ones streamed to a file
@@ -300,6 +302,7 @@ struct spool_stats {
 	uint64_t quarantined; /* records set aside as damaged */
 	uint64_t orders; /* of operators, that stand */
 	uint64_t checkpoints, messages_moved; /* since open; by compaction */
+	uint64_t scrubbed; /* messages read again */
 	int checkpoint_error; /* of the last one tried; 0: it was good */
 	unsigned loaded_percent; /* of a former life's mail; 100: all is */
 	uint64_t durable_lsn;

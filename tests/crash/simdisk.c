@@ -148,6 +148,8 @@ static void
 put(uint8_t **bytes, size_t *size, uint64_t offset, const uint8_t *from,
     size_t len)
 {
+	if (len == 0)
+		return;
 	if (offset + len > *size) {
 		*bytes = mem_resize(*bytes, offset + len, 1);
 		memset(*bytes + *size, 0, offset + len - *size);

@@ -26,6 +26,7 @@ struct rig {
 	struct fixture f;
 	struct simdisk *disk;
 	uint64_t kept[SENT / EVERY];
+	uint32_t pass_segments; /* 0: few */
 };
 
 static struct told told;
@@ -56,6 +57,15 @@ defer(struct spool *spool, uint64_t mno, uint32_t rcpt, uint8_t attempts)
 	assert_int_equal(0, spool_txn_commit(&txn));
 }
 
+/* The folder looks what there is to do. */
+static void
+wake_folder(struct spool *spool)
+{
+	(void)pthread_mutex_lock(&spool->segments.lock);
+	(void)pthread_cond_signal(&spool->segments.sealed);
+	(void)pthread_mutex_unlock(&spool->segments.lock);
+}
+
 static void
 export_all(struct spool *spool)
 {
@@ -77,7 +87,8 @@ build(struct rig *rig)
 	rig->disk = simdisk_new(1);
 	fixture_open_on(&rig->f, simdisk_io(rig->disk));
 	fixture_close(&rig->f);
-	rig->f.options.pass_segments = 3;
+	rig->f.options.pass_segments =
+	    rig->pass_segments ? rig->pass_segments : 3;
 	fixture_open(&rig->f);
 	assert_int_equal(0, spool_recover(rig->f.spool, NULL, NULL));
 	for (unsigned i = 0; i < SENT; i++) {
@@ -460,6 +471,46 @@ test_damaged_copies(void **state)
 	destroy(&rig);
 }
 
+/* Mail that waits is read again; what has gone bad is told before it is due. */
+static void
+test_scrubbing(void **state)
+{
+	static const char segment[] = "/spool/0000000000000001.seg";
+	struct rig rig = { .pass_segments = UINT32_MAX };
+	size_t size;
+
+	(void)state;
+	build(&rig);
+	fixture_close(&rig.f);
+	rig.f.options.scrub_period_us = 1;
+	uint8_t *bytes = simdisk_get(rig.disk, segment, &size);
+	assert_non_null(bytes);
+	fixture_open(&rig.f);
+	fixture_recover(rig.f.spool, &told);
+	for (int i = 0; i < 5000; i++) {
+		if (stats_of(rig.f.spool).scrubbed >= SENT / EVERY)
+			break;
+		usleep(1000);
+		wake_folder(rig.f.spool);
+	}
+	assert_true(stats_of(rig.f.spool).scrubbed >= SENT / EVERY);
+	assert_int_equal(0, stats_of(rig.f.spool).quarantined);
+	bytes[FORMAT_PAGE + 1000] ^= 1; /* in the first one's body */
+	simdisk_put(rig.disk, segment, bytes, size);
+	for (int i = 0; i < 5000; i++) {
+		if (stats_of(rig.f.spool).quarantined > 0)
+			break;
+		usleep(1000);
+		wake_folder(rig.f.spool);
+	}
+	assert_int_equal(1, stats_of(rig.f.spool).quarantined);
+	assert_int_equal(
+	    ERR_CORRUPT, fixture_check(rig.f.spool, rig.kept[0], SIZE, 3));
+	assert_int_equal(0, fixture_check(rig.f.spool, rig.kept[1], SIZE, 3));
+	mem_free(bytes);
+	destroy(&rig);
+}
+
 int
 main(void)
 {
@@ -468,6 +519,7 @@ main(void)
 		cmocka_unit_test(test_damaged_live_files),
 		cmocka_unit_test(test_little_that_lives_is_moved),
 		cmocka_unit_test(test_damaged_copies),
+		cmocka_unit_test(test_scrubbing),
 		cmocka_unit_test(test_damaged_catalogue),
 		cmocka_unit_test(test_failing_checkpoint),
 		cmocka_unit_test(test_mail_flows_during_recovery),

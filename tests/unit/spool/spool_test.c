@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "fixture.h"
 #include "os/clock.h"
-#include "spool/io.h"
+#include "spool/internal.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -381,6 +381,45 @@ test_watermarks_fit_the_disk(void **state)
 	fixture_open(f);
 }
 
+/* Near a mark mail is not refused and taken in turns. */
+static void
+test_watermarks_are_left_late(void **state)
+{
+	static const struct {
+		int64_t free; /* MB */
+		enum spool_space space;
+	} steps[] = {
+		{ 1025, SPOOL_SPACE_OK },
+		{ 1000, SPOOL_SPACE_LOW },
+		{ 1100, SPOOL_SPACE_LOW },
+		{ 1300, SPOOL_SPACE_OK },
+		{ 1100, SPOOL_SPACE_OK },
+		{ 200, SPOOL_SPACE_FULL },
+		{ 300, SPOOL_SPACE_FULL },
+		{ 330, SPOOL_SPACE_LOW },
+		{ 300, SPOOL_SPACE_LOW },
+		{ 1300, SPOOL_SPACE_OK },
+	};
+	struct spool_io io = spool_io_disk;
+	struct fixture *f = *state;
+
+	io.free_bytes = tell_free;
+	io.total_bytes = tell_total;
+	f->options.io = &io;
+	f->options.free_low = f->options.free_full = 0;
+	free_bytes = 2000 * MB;
+	total_bytes = 100000 * MB;
+	reopen(f);
+	for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+		free_bytes = steps[i].free * MB;
+		keeper_measure_space(f->spool);
+		assert_int_equal(steps[i].space, spool_space(f->spool));
+	}
+	fixture_close(f);
+	f->options.io = NULL;
+	fixture_open(f);
+}
+
 static _Atomic bool is_sync_broken;
 
 static int
@@ -435,6 +474,7 @@ main(void)
 		TEST(test_identity_stays),
 		TEST(test_stopped_refuses_and_lets_go),
 		TEST(test_watermarks_fit_the_disk),
+		TEST(test_watermarks_are_left_late),
 		TEST(test_what_was_refused_does_not_come_back),
 	};
 
