@@ -77,7 +77,6 @@ may_open(const struct schedule_site *site)
 bool
 site_wants_connection(const struct schedule_site *site, bool *ret_reserved)
 {
-	struct ledger_limits limits = site_limits(site);
 	bool is_urgent;
 
 	*ret_reserved = false;
@@ -87,6 +86,7 @@ site_wants_connection(const struct schedule_site *site, bool *ret_reserved)
 	uint64_t work = site_work(site, &is_urgent);
 	if (!work || !may_open(site) || is_soon_served(site, work, is_urgent))
 		return false;
+	struct ledger_limits limits = site_limits(site);
 	if (site->open[0] < limits.connections - limits.reserved)
 		return true;
 	*ret_reserved = true;
@@ -173,8 +173,9 @@ site_wakeable(const struct schedule_site *site)
 bool
 site_is_lent(const struct schedule_site *site)
 {
+	if (!atomic_load_explicit(site->share.owed, memory_order_relaxed))
+		return false;
 	struct ledger_limits limits = site_limits(site);
-
 	return ledger_may_yield(&site->share, &limits);
 }
 

@@ -293,7 +293,9 @@ ledger_open(struct schedule_ledger *ledger, struct span name,
 		list_remove(&site->old_link);
 		ledger->old_count--;
 	}
-	*ret_share = (struct ledger_share){ .member = member, .site = site };
+	*ret_share = (struct ledger_share){
+		.member = member, .site = site, .owed = &site->owed
+	};
 	list_init(&ret_share->link);
 	list_init(&ret_share->news_link);
 	list_append(&site->shares, &ret_share->link);

@@ -56,6 +56,7 @@ struct ledger_share {
 	struct list link, news_link;
 	struct ledger_member *member;
 	struct ledger_site *site;
+	const atomic_uint *owed; /* the site's shares that are, for a glance */
 	bool waits; /* was refused */
 	uint32_t own; /* its part when it last asked */
 	/* Its own thread may read these. */
