@@ -23,12 +23,12 @@
  *	                     &limit=
  *	GET    /api/v1/queues/export        (the same selection)
  *	POST   /api/v1/queues/hold          {tenant, stream, domain, site,
- *	POST   /api/v1/queues/release       class, reason} or {all: true, reason}
+ *	POST   /api/v1/queues/release       class, reason} or {all, reason}
  *	POST   /api/v1/queues/retry         the same, or {message}
  *	POST   /api/v1/queues/bounce        "
  *	POST   /api/v1/queues/expire        "
  *	POST   /api/v1/queues/cancel        "
- *	POST   /api/v1/queues/move          {to, tenant, …}: to another stream
+ *	POST   /api/v1/queues/move          {to, tenant, …}: to a stream
  *	GET    /api/v1/messages/{id}        DELETE: cancel
  *	GET    /api/v1/messages/{id}/raw
  *	POST   /api/v1/messages/raw

@@ -42,6 +42,7 @@ static const struct metric metrics[] = {
 	{ "queue_recipients", false, AT(spool.recipients), "Recipients that wait." },
 	{ "queue_deliveries", false, AT(schedule.deliveries), "Deliveries that wait." },
 	{ "queue_in_flight", false, AT(schedule.in_flight), "Recipients being delivered." },
+	{ "queue_ending", false, AT(schedule.reaped), "Deliveries that an operator ended, still to be recorded." },
 	{ "queues", false, AT(schedule.queues), "Queues." },
 	{ "sites", false, AT(schedule.sites), "Receiving sites with mail or connections." },
 	{ "sites_parked", false, AT(schedule.sites_parked), "Sites that cannot be reached." },

@@ -30,6 +30,7 @@ add_schedule(struct schedule_stats *sum, const struct schedule_stats *one)
 	sum->deliveries += one->deliveries;
 	sum->recipients += one->recipients;
 	sum->in_flight += one->in_flight;
+	sum->reaped += one->reaped;
 	sum->bytes += one->bytes;
 }
 

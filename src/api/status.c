@@ -12,6 +12,7 @@ queue_json(const struct totals *t)
 		{ "queues", t->schedule.queues },
 		{ "deliveries", t->schedule.deliveries },
 		{ "in_flight", t->schedule.in_flight },
+		{ "ending", t->schedule.reaped },
 		{ "sites", t->schedule.sites },
 		{ "sites_parked", t->schedule.sites_parked },
 		{ 0 },

@@ -43,6 +43,9 @@ status_print(const json_t *root)
 	    number_at(queue, "messages"), number_at(queue, "recipients"),
 	    number_at(queue, "queues"), number_at(queue, "in_flight"),
 	    number_at(queue, "sites_parked"), number_at(queue, "sites"));
+	if (number_at(queue, "ending") > 0)
+		print_fact("ending", "%lld deliveries, by an operator's order",
+		    number_at(queue, "ending"));
 	print_traffic(root);
 	print_fact("spool", "%s; %lld segments; %s of %s free",
 	    text_at(spool, "state"), number_at(spool, "segments"),

@@ -307,7 +307,7 @@ size_t schedule_retry(
  * not touched. Returns the number of deliveries (some above the cut, too). */
 size_t schedule_reap(struct schedule *s, const struct schedule_selector *sel,
     uint64_t cut_mno, void *tag);
-/* At a restart: a delivery that such an order had meant joins what is reaped. */
+/* At a restart: what such an order had meant joins what is reaped. */
 void schedule_add_reaped(struct schedule *s, const struct schedule_key *key,
     const struct schedule_delivery *d, void *tag, int64_t now_us);
 /* The next of those, which leaves the scheduler for good. False: none is left.
