@@ -40,19 +40,19 @@ struct intake_message {
 	struct map *seen; /* recipients, from the second on */
 	bool utf8_asked; /* MAIL said SMTPUTF8 */
 	bool binary; /* MAIL said BODY=BINARYMIME */
+	bool not_text; /* and some octet of it needs that */
+	bool header_done;
+	char last[2]; /* octets of the draft, for the final CRLF */
 
 	/* Content. While the header section is incomplete it gathers in
 	 * `header`; then the draft gets it, edited, and all that follows. */
 	struct buf header;
 	size_t header_scanned;
-	bool header_done;
 	struct buf prefix;
 	struct spool_draft *draft;
 	struct dots dots;
-	char last[2]; /* octets of the draft, for the final CRLF */
 	uint64_t size; /* octets that came */
 	uint64_t held; /* its part of intake's */
-	bool not_text; /* binary: and some octet of it needs that */
 	size_t line_length; /* binary: of the draft's last line */
 
 	/* A refusal decided before END; code 0: none. */
