@@ -58,11 +58,24 @@ warn_if_unreadable(const char *path)
 	    LOG_C("file", path), LOG_C("error", error_text(-errno)));
 }
 
+/* Nobody should believe that mail leaves from there. */
+static void
+warn_of_sources(const struct config *config)
+{
+	if (config->source_count == 0)
+		return;
+	LOG(LOG_WARNING, "main",
+	    "sources and pools are not used by this version: mail leaves from "
+	    "the address that the system chooses, under the general hostname",
+	    LOG_N("sources", config->source_count));
+}
+
 void
 engine_check_reload(const struct engine *e)
 {
 	const struct config *c = e->config;
 
+	warn_of_sources(c);
 	warn_if_unreadable(e->options->config_path);
 	warn_if_unreadable(c->tls.certificate);
 	warn_if_unreadable(c->tls.private_key);
@@ -236,6 +249,7 @@ engine_reload(struct engine *e, struct failure *f)
 	log_set((enum log_level)config->log.level,
 	    (enum log_format)config->log.format);
 	engine_take_facts(e);
+	warn_of_sources(config);
 	hand_out(e);
 	LOG(LOG_INFO, "main", "reloaded",
 	    LOG_C("config", e->options->config_path));
