@@ -154,6 +154,8 @@ struct config {
 		/* Octets/s a message must keep up over a minute; 0: off. */
 		uint32_t message_rate_min;
 		int64_t shutdown_us; /* 10s to finish open work at SIGTERM */
+		uint64_t upkeep_rate; /* 64M a second, by the spool itself */
+		int64_t scrub_us; /* 7d, waiting mail is read again */
 	} limits;
 
 	struct {

@@ -294,6 +294,15 @@ static const struct config_key limit_keys[] = {
 	    .default_text = "10s", BETWEEN(0, US_PER_HOUR),
 	    .explain = "How long open sessions may finish their work when the "
 		       "service is stopped." },
+	{ "upkeep_rate", VALUE_SIZE, AT(limits.upkeep_rate),
+	    .default_text = "64M", BETWEEN(1 << 20, INT64_C(1) << 40),
+	    .explain = "Octets per second that the spool may read and write "
+		       "to keep itself small and to check itself; from a "
+		       "start on." },
+	{ "scrub_time", VALUE_DURATION, AT(limits.scrub_us),
+	    .default_text = "7d", BETWEEN(US_PER_HOUR, 365 * US_PER_DAY),
+	    .explain = "Within this time all mail that waits is read again to "
+		       "check the disk; from a start on." },
 };
 static const struct config_table limit_table = { "limits", KEYS(limit_keys) };
 

@@ -176,7 +176,11 @@ open_stores(struct engine *e, struct failure *f)
 	const char *dir = e->config->data_dir;
 	AUTO_FREE char *directory = mem_printf("%s/directory.db", dir);
 	AUTO_FREE char *spool = mem_printf("%s/spool", dir);
-	const struct spool_options spool_options = { .directory = spool };
+	const struct spool_options spool_options = {
+		.directory = spool,
+		.pass_rate = e->config->limits.upkeep_rate,
+		.scrub_period_us = e->config->limits.scrub_us,
+	};
 
 	TRY(directory_open(directory, &e->directory, f));
 	TRY(spool_open(&spool_options, &e->spool, f));
