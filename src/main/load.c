@@ -206,7 +206,7 @@ load_start(struct engine *e)
 	load->engine = e;
 	load->config = config_ref(e->config);
 	load->started_us = clock_monotonic_us();
-	load->open = mem_zalloc(e->reactor_count * sizeof(*load->open));
+	load->open = mem_zalloc(e->reactor_count * sizeof(struct batch *));
 	(void)pthread_mutex_init(&load->lock, NULL);
 	(void)pthread_cond_init(&load->worked_off, NULL);
 	int result = -pthread_create(&load->thread, NULL, run, load);

@@ -293,7 +293,7 @@ int
 message_check(struct spool *spool, uint64_t mno)
 {
 	struct spool_message *message;
-	struct span piece;
+	struct span piece = SPAN_EMPTY;
 	int result = 0;
 
 	TRY(spool_message_open(spool, mno, &message));
