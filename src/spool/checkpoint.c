@@ -79,7 +79,9 @@ fold_log(struct pass *pass)
 		count--;
 	pass->next.folded = spool->segments.folded;
 	pass->fold.live_only = true;
-	/* The last one may still be written to. */
+	/* The last one may still be written to. What was written a moment ago
+	 * is in memory: reading it is not held back, or a log that grows faster
+	 * than the rate would never be caught up with. */
 	for (size_t i = 0; i + 1 < count && result == 0; i++) {
 		if (all[i].number < spool->segments.folded)
 			continue;
@@ -90,7 +92,7 @@ fold_log(struct pass *pass)
 		if (result == ERR_NOT_FOUND)
 			result = 0;
 		if (result == 0)
-			result = pass_pace(pass, all[i].end);
+			result = pass_pace(pass, 0);
 		pass->next.folded = all[i + 1].number;
 	}
 	mem_free(all);
