@@ -86,6 +86,7 @@ superblock_encode(
 	put_u64(ret_page + 56, sb->id_key);
 	put_u32(ret_page + 64, sb->seal);
 	ret_page[68] = sb->is_clean;
+	ret_page[69] = sb->is_end;
 	put_u64(ret_page + 72, sb->catalogue);
 	put_u32(ret_page + 8, hash_crc32c(0, ret_page + 12, FORMAT_PAGE - 12));
 }
@@ -114,6 +115,7 @@ superblock_decode(
 		.id_key = get_u64(page + 56),
 		.seal = get_u32(page + 64),
 		.is_clean = page[68] != 0,
+		.is_end = page[69] != 0,
 		.catalogue = get_u64(page + 72),
 	};
 	return 0;

@@ -100,8 +100,10 @@ struct superblock {
 	enum superblock_kind kind;
 	uint64_t serial; /* number of the segment; count of manifests written */
 	uint32_t epoch;
-	bool is_clean; /* manifest: closed in order; nothing is behind
-			  durable_lsn */
+	/* manifest: */
+	bool is_clean; /* closed in order; next_mno is exact */
+	bool is_end; /* the segment of durable_lsn ends there: what is behind
+			is void */
 	uint32_t seal;
 	uint64_t id_key;
 	uint64_t durable_lsn; /* end of the log when this was written */

@@ -207,6 +207,10 @@ manifest_write(struct spool *spool, bool is_clean)
 
 	sb.serial = spool->manifest_serial + 1;
 	sb.is_clean = is_clean;
+	/* Nobody writes to a former life's segment: what was void there stays
+	 * void, also after a clean manifest is no more. */
+	sb.is_end =
+	    is_clean || LSN_SEGMENT(sb.durable_lsn) < spool->first_segment;
 	sb.catalogue = spool->catalogue_serial;
 	superblock_encode(&sb, page);
 	char *AUTO_FREE path = manifest_path(spool, sb.serial);
@@ -386,7 +390,7 @@ told_end(const struct recovery *r, uint32_t number, bool *ret_is_exact)
 	}
 	uint64_t lsn = r->manifest.durable_lsn;
 	if (LSN_SEGMENT(lsn) == number) {
-		is_exact |= r->manifest.is_clean;
+		is_exact |= r->manifest.is_end;
 		if (LSN_OFFSET(lsn) > told)
 			told = LSN_OFFSET(lsn);
 	}

@@ -145,7 +145,7 @@ recover_segment(const uint8_t *bytes, size_t size)
 	mend_headers();
 	/* Also as one that was closed in order. */
 	sb.kind = SUPERBLOCK_MANIFEST;
-	sb.is_clean = size % 2;
+	sb.is_clean = sb.is_end = size % 2;
 	sb.durable_lsn = LSN(1, segment_size & ~(size_t)15);
 	superblock_encode(&sb, manifest);
 	BUG_UNLESS(verify_with(&options, &v) == 0);

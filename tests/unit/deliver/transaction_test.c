@@ -67,7 +67,7 @@ static void
 assert_told(struct story *s, const char *text, size_t count)
 {
 	if (stage_count(&s->stage, text) != count)
-		fail_msg("%s is told %zu times, not %zu", text,
+		fail_msg("%s is told %u times, not %zu", text,
 		    stage_count(&s->stage, text), count);
 }
 

@@ -99,6 +99,41 @@ test_failed_sync_fails_and_seals(void **state)
 	assert_true(told_has(&told, before) && told_has(&told, after));
 }
 
+/* A batch that failed and is on the disk all the same, the process killed in
+ * the life after its clean end. */
+static void
+refuse_and_start_twice(struct rig *rig)
+{
+	uint64_t before = fixture_send(rig->f.spool, 500, 1), failed;
+
+	simdisk_fail(rig->disk, SIMDISK_SYNC, ".seg", 0, 1, -EIO);
+	assert_int_equal(-EIO, try_send(rig, &failed));
+	reopen(rig);
+	assert_int_equal(1, told.count);
+	simdisk_cut_at(rig->disk, 1);
+	spool_close(&rig->f.spool);
+	simdisk_kill(rig->disk);
+	fixture_open(&rig->f);
+	fixture_recover(rig->f.spool, &told);
+	assert_int_equal(1, told.count);
+	assert_true(told_has(&told, before));
+}
+
+/* What a failed sync leaves behind is chance. */
+static void
+test_what_was_refused_never_comes_back(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		struct rig rig = { .disk = simdisk_new(seed) };
+
+		fixture_open_on(&rig.f, simdisk_io(rig.disk));
+		refuse_and_start_twice(&rig);
+		spool_close(&rig.f.spool);
+		simdisk_free(&rig.disk);
+	}
+}
+
 static void
 test_failed_write_is_like_a_failed_sync(void **state)
 {
@@ -426,6 +461,7 @@ main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(test_failed_sync_fails_and_seals),
+		cmocka_unit_test(test_what_was_refused_never_comes_back),
 		TEST(test_failed_write_is_like_a_failed_sync),
 		TEST(test_second_failure_stops),
 		TEST(test_outcome_survives_one_failure),

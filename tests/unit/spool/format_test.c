@@ -50,6 +50,7 @@ test_superblock(void **state)
 		.serial = 5,
 		.epoch = 70000,
 		.is_clean = true,
+		.is_end = true,
 		.seal = 0x80000001,
 		.id_key = UINT64_MAX - 1,
 		.durable_lsn = 1u << 20,
@@ -66,6 +67,7 @@ test_superblock(void **state)
 	assert_int_equal(sb.serial, got.serial);
 	assert_int_equal(sb.epoch, got.epoch);
 	assert_true(got.is_clean);
+	assert_true(got.is_end);
 	assert_int_equal(sb.seal, got.seal);
 	assert_true(sb.id_key == got.id_key);
 	assert_int_equal(sb.durable_lsn, got.durable_lsn);
