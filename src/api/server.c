@@ -158,6 +158,7 @@ read_stream(void *cls, uint64_t position, char *out, size_t max)
 			buf_append_char(&r->body, '\n');
 	}
 	struct span piece = span_slice(buf_span(&r->body), 0, max);
+	BUG_UNLESS(piece.ptr != NULL);
 	memcpy(out, piece.ptr, piece.len);
 	buf_consume(&r->body, piece.len);
 	return (ssize_t)piece.len;

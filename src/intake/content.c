@@ -353,6 +353,7 @@ end_header(struct intake_message *m)
 	if (all.len == 0 || (!m->binary && !span_ends_nocase(all, SPAN("\n"))))
 		buf_append_str(&m->header, "\r\n");
 	all = buf_span(&m->header);
+	BUG_UNLESS(all.ptr != NULL);
 	take_header(m, all, all.len);
 	buf_done(&m->header);
 }

@@ -24,7 +24,7 @@
 #define FAILURES_MAX 2
 #define NO_ROOM_PAUSE_US (100 * US_PER_MS)
 #define NO_ROOM_BYTES_MAX (64u << 20) /* outcomes kept while there is no room */
-#define COMPANY_PAUSE_US 300
+#define COMPANY_PAUSE_NS 300000L
 #define FRAME (FORMAT_HEADER + 48u) /* BATCH record with its fill */
 
 /* ---- the queue --------------------------------------------------------- */
@@ -189,7 +189,7 @@ wait_for_work(struct spool *spool)
 static void
 await_company(struct spool *spool)
 {
-	const struct timespec pause = { .tv_nsec = COMPANY_PAUSE_US * 1000 };
+	const struct timespec pause = { .tv_nsec = COMPANY_PAUSE_NS };
 
 	if (spool->urgent > 0 && spool->company > 1) {
 		(void)nanosleep(&pause, NULL);

@@ -27,7 +27,7 @@
 #define FREE_FULL_PART 25
 #define PASS_SEGMENTS 8
 #define PASS_AGE_US (60 * US_PER_S)
-#define SCRUB_PERIOD_US (7 * 24 * 3600 * US_PER_S)
+#define SCRUB_PERIOD_US (INT64_C(7) * 24 * 3600 * US_PER_S)
 #define PASS_RATE (UINT64_C(64) << 20)
 /* Beyond a batch's pieces: one transaction that has more by itself. */
 #define IOV_COUNT (BATCH_PIECES_MAX + 16 + JUMBO_SIZE_MAX / FORMAT_PIECE + 16)
