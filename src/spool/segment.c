@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define OPEN_FILES_MAX 256
-#define POOL_MAX 4 /* more are given back to the file system */
+#define POOL_MAX 4 /* beside what a checkpoint frees */
 #define ZEROS (64u << 10)
 #define PREPARE_WRITE (1u << 20)
 #define PREPARE_SYNC (4u << 20) /* small, so that mail's syncs get in between */
@@ -604,6 +604,17 @@ reuse(struct spool *spool, const char *path)
 	return result;
 }
 
+/* More are given back to the file system. Where mail waits, segments come free
+ * by the handful, at each checkpoint: kept until the next one, they need not be
+ * prepared anew while mail waits for the disk. */
+static size_t
+pool_max(const struct spool *spool)
+{
+	bool is_ample = atomic_load(&spool->space) == SPOOL_SPACE_OK;
+
+	return is_ample ? POOL_MAX + spool->options.pass_segments : POOL_MAX;
+}
+
 /* The name must be gone for good before the next segment goes: a message must
  * not come back without the outcomes that were behind it. */
 static int
@@ -613,7 +624,7 @@ retire(struct spool *spool, const struct segment *segment)
 	char *AUTO_FREE path = segment_path(spool, segment->number);
 
 	lock(spool);
-	bool is_needed = spool->segments.pool_count < POOL_MAX;
+	bool is_needed = spool->segments.pool_count < pool_max(spool);
 	unlock(spool);
 	if (segment->is_whole && is_needed && !segment->is_damaged)
 		return reuse(spool, path);
