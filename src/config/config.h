@@ -156,6 +156,8 @@ struct config {
 		int64_t shutdown_us; /* 10s to finish open work at SIGTERM */
 		uint64_t upkeep_rate; /* 64M a second, by the spool itself */
 		int64_t scrub_us; /* 7d, waiting mail is read again */
+		int64_t events_us; /* 90d, kept; 0: for ever */
+		uint64_t events_size; /* 20G, kept; 0: any */
 	} limits;
 
 	struct {

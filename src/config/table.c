@@ -303,6 +303,14 @@ static const struct config_key limit_keys[] = {
 	    .default_text = "7d", BETWEEN(US_PER_HOUR, 365 * US_PER_DAY),
 	    .explain = "Within this time all mail that waits is read again to "
 		       "check the disk; from a start on." },
+	{ "events_time", VALUE_DURATION, AT(limits.events_us),
+	    .default_text = "90d", BETWEEN(0, 36500 * US_PER_DAY),
+	    .explain = "How long events are kept, by whole days; 0s: for "
+		       "ever." },
+	{ "events_size", VALUE_SIZE, AT(limits.events_size),
+	    .default_text = "20G", BETWEEN(0, INT64_C(1) << 50),
+	    .explain = "Octets of event files that are kept, the newest file "
+		       "always; 0: any number." },
 };
 static const struct config_table limit_table = { "limits", KEYS(limit_keys) };
 

@@ -231,7 +231,9 @@ start_services(struct engine *e, struct failure *f)
 	AUTO_FREE char *events = mem_printf("%s/events", e->config->data_dir);
 	size_t listeners = e->config->listener_count;
 
-	TRY(exporter_start(e->spool, events, &e->exporter, f));
+	const struct event_limits limits = engine_event_limits(e->config);
+
+	TRY(exporter_start(e->spool, events, &limits, &e->exporter, f));
 	e->api = (struct api){
 		.directory = e->directory,
 		.data_dir = e->data_dir,

@@ -127,6 +127,8 @@ void engine_reload_end(struct engine *e);
 /* Says which files a reload could not read, now that root is given up. */
 void engine_check_reload(const struct engine *e);
 
+struct event_limits engine_event_limits(const struct config *config);
+
 /* A server context from the config's files; NULL with 0 when none are named. */
 MUST_CHECK int engine_load_tls(const struct config *config,
     struct tls_context **ret_context, struct failure *ret_failure);

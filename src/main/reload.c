@@ -70,6 +70,13 @@ warn_of_sources(const struct config *config)
 	    LOG_N("sources", config->source_count));
 }
 
+struct event_limits
+engine_event_limits(const struct config *config)
+{
+	return (struct event_limits){ config->limits.events_us,
+		config->limits.events_size };
+}
+
 void
 engine_check_reload(const struct engine *e)
 {
@@ -251,6 +258,8 @@ engine_reload(struct engine *e, struct failure *f)
 	engine_take_facts(e);
 	warn_of_sources(config);
 	hand_out(e);
+	const struct event_limits limits = engine_event_limits(config);
+	exporter_set_limits(e->exporter, &limits);
 	LOG(LOG_INFO, "main", "reloaded",
 	    LOG_C("config", e->options->config_path));
 	return 0;

@@ -29,12 +29,16 @@
 #define RETRY_PAUSE_US (5 * US_PER_S)
 /* Between two rounds, so that one brings the lines of many commits. */
 #define GATHER_US (20 * US_PER_MS)
+/* Between two looks for files past their limits. */
+#define RETAIN_INTERVAL_US US_PER_MIN
 
 struct exporter {
 	struct spool *spool;
 	char *directory;
 	pthread_t thread;
 	atomic_bool stopping, stopped;
+	_Atomic(int64_t) time_us_max; /* of struct event_limits */
+	_Atomic(uint64_t) bytes_max;
 	/* The thread's own. */
 	int fd;
 	char file[EVENTS_FILE_SIZE];
@@ -42,7 +46,7 @@ struct exporter {
 	struct buf lines; /* of one reading, about to be written */
 	uint64_t lsn; /* exported up to here, maybe not synced */
 	bool dirty;
-	int64_t synced_us; /* monotonic */
+	int64_t synced_us, retained_us; /* monotonic */
 };
 
 /* ---- the position: how far the projection is --------------------- */
@@ -287,6 +291,23 @@ export_some(struct exporter *x)
 	return more;
 }
 
+static void
+retain(struct exporter *x)
+{
+	const struct event_limits limits = { atomic_load(&x->time_us_max),
+		atomic_load(&x->bytes_max) };
+	int64_t now_us = clock_monotonic_us();
+
+	if (x->retained_us != 0 && now_us - x->retained_us < RETAIN_INTERVAL_US)
+		return;
+	x->retained_us = now_us;
+	int result = events_retain(x->directory, &limits, clock_wall_us());
+	if (result < 0)
+		LOG(LOG_WARNING, "report", "old events cannot be removed",
+		    LOG_C("directory", x->directory),
+		    LOG_C("error", error_text(result)));
+}
+
 static void *
 run(void *arg)
 {
@@ -302,6 +323,7 @@ run(void *arg)
 			spool_events_wait(x->spool, UINT64_MAX, RETRY_PAUSE_US);
 			continue;
 		}
+		retain(x);
 		if (x->lsn != before)
 			(void)nanosleep(&pause, NULL);
 		else
@@ -317,9 +339,17 @@ run(void *arg)
 	return NULL;
 }
 
+void
+exporter_set_limits(struct exporter *x, const struct event_limits *limits)
+{
+	atomic_store(&x->time_us_max, limits->time_us);
+	atomic_store(&x->bytes_max, limits->bytes);
+}
+
 int
 exporter_start(struct spool *spool, const char *directory,
-    struct exporter **ret_exporter, struct failure *ret_failure)
+    const struct event_limits *limits, struct exporter **ret_exporter,
+    struct failure *ret_failure)
 {
 	struct exporter *x = MEM_NEW(struct exporter);
 	int result = file_make_directory(directory, 0750);
@@ -327,6 +357,7 @@ exporter_start(struct spool *spool, const char *directory,
 	x->spool = spool;
 	x->directory = mem_strdup(directory);
 	x->fd = -1;
+	exporter_set_limits(x, limits);
 	if (result == 0)
 		result = resume(x);
 	if (result == 0)

@@ -16,8 +16,19 @@
 
 struct exporter;
 
+/* How much of the past is kept, in whole files: what is older, or more, goes,
+ * oldest first. The file that is being written always stays. 0: no limit. */
+struct event_limits {
+	int64_t time_us; /* since the end of the file's day */
+	uint64_t bytes; /* all files */
+};
+
 MUST_CHECK int exporter_start(struct spool *spool, const char *directory,
-    struct exporter **ret_exporter, struct failure *ret_failure);
+    const struct event_limits *limits, struct exporter **ret_exporter,
+    struct failure *ret_failure);
+/* From any thread; holds from the next look, within a minute. */
+void exporter_set_limits(
+    struct exporter *exporter, const struct event_limits *limits);
 void exporter_stop(struct exporter **exporter); /* exports what is durable */
 
 /* ---- looking events up ------------------------------------------- */

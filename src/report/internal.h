@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 
-/* Names of event files; shared by the exporter and the look-up. */
+/* The event files: their names, which exporter and look-up share, and how long
+ * they are kept. */
 
 #include "base/error.h"
+#include "report/export.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,3 +29,7 @@ struct events_files {
 MUST_CHECK int events_list_files(
     const char *directory, struct events_files *ret_files);
 void events_files_done(struct events_files *files);
+
+/* Removes files, oldest first, that are past a limit; never the newest. */
+MUST_CHECK int events_retain(
+    const char *directory, const struct event_limits *limits, int64_t now_us);

@@ -240,3 +240,15 @@ def damage(relay, text):
                 segment.write(bytes([text[0] ^ 1]))
             return
     raise AssertionError(f"{text!r} is in no segment")
+
+
+def test_old_events_leave(relays):
+    relay = relays(**TRUSTED)
+    events = relay.data_dir / "events"
+    events.mkdir(parents=True)
+    old, young = events / "2000-01-01.jsonl", events / time.strftime("%Y-%m-%d.jsonl")
+    old.write_text("{}\n")
+    young.write_text("{}\n")
+    relay.start()
+    wait_for(lambda: not old.exists(), 10, "the old file went")
+    assert young.read_text() == "{}\n"

@@ -57,6 +57,8 @@ fills_in_defaults(void **state)
 	assert_int_equal(c->limits.shutdown_us, 10 * US_PER_S);
 	assert_int_equal(c->limits.upkeep_rate, 64 << 20);
 	assert_int_equal(c->limits.scrub_us, 7 * US_PER_DAY);
+	assert_int_equal(c->limits.events_us, 90 * US_PER_DAY);
+	assert_int_equal(c->limits.events_size, INT64_C(20) << 30);
 	assert_false(c->delivery.allow_private);
 	assert_int_equal(c->delivery.final_reply_us, 10 * US_PER_MIN);
 	assert_true(c->delivery.chunking);

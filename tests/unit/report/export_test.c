@@ -17,13 +17,15 @@ struct stage {
 	unsigned sent;
 };
 
+static const struct event_limits no_limits = { 0 };
+
 static void
 start(struct stage *s)
 {
 	struct failure failure = { 0 };
 
-	if (exporter_start(s->door.spool, s->events, &s->exporter, &failure) <
-	    0)
+	if (exporter_start(s->door.spool, s->events, &no_limits, &s->exporter,
+		&failure) < 0)
 		fail_msg("%s", failure.text);
 }
 
@@ -190,7 +192,7 @@ test_bad_position(void **state)
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
 		assert_int_equal(
 		    0, file_replace(position, span_of(texts[i]), 0640));
-		assert_true(exporter_start(s->door.spool, s->events,
+		assert_true(exporter_start(s->door.spool, s->events, &no_limits,
 				&s->exporter, &failure) < 0);
 		assert_non_null(strstr(failure.text, "position"));
 	}
