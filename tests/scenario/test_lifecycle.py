@@ -243,9 +243,9 @@ def damage(relay, text):
 
 
 def test_old_events_leave(relays):
-    relay = relays(**TRUSTED)
-    events = relay.data_dir / "events"
-    events.mkdir(parents=True)
+    relay = relays(**TRUSTED).start()
+    relay.stop()
+    events = relay.data_dir / "events"  # the service's own by now
     old, young = events / "2000-01-01.jsonl", events / time.strftime("%Y-%m-%d.jsonl")
     old.write_text("{}\n")
     young.write_text("{}\n")
