@@ -11,8 +11,12 @@ entry_free(struct entry *e)
 	for (size_t i = 0; i < e->host_count; i++) {
 		mem_free(e->hosts[i].name);
 		mem_free(e->hosts[i].problem);
+		mem_free(e->hosts[i].canonical);
 		mem_free(e->hosts[i].ips);
 	}
+	for (size_t i = 0; i < e->record_count; i++)
+		mem_free(e->records[i].octets);
+	mem_free(e->records);
 	mem_free(e->hosts);
 	mem_free(e->key);
 	mem_free(e->problem);
@@ -71,14 +75,20 @@ cache_free(struct resolver *r)
 
 void
 entry_serve(
-    struct resolver *r, const struct entry *e, resolve_fn *fn, void *arg)
+    struct resolver *r, const struct entry *e, const struct asker *asker)
 {
 	struct resolve_answer answer;
+	struct resolve_records records;
 
 	/* A callback may ask again and be answered inside of this one. */
 	r->depth++;
-	answer_fill(e, r->answers, &answer);
-	fn(arg, &answer);
+	if (asker->records_fn) {
+		records_fill(e, r->answers, &records);
+		asker->records_fn(asker->arg, &records);
+	} else {
+		answer_fill(e, r->answers, &answer);
+		asker->fn(asker->arg, &answer);
+	}
 	if (--r->depth == 0)
 		arena_reset(r->answers);
 }

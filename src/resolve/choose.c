@@ -246,6 +246,9 @@ answer_fill(
 						      arena, span_of(h->name)),
 			.preference = h->preference,
 			.secure = h->is_secure,
+			.canonical = h->canonical ? arena_strdup(arena,
+							span_of(h->canonical))
+						  : NULL,
 			.addresses = addresses_fill(h, arena),
 			.address_count = h->ip_count,
 			.problem = h->problem ? arena_strdup(
@@ -261,6 +264,29 @@ answer_fill(
 		.host_count = e->host_count,
 		.valid_until_us = e->valid_until_us,
 		.site = e->site ? arena_strdup(arena, span_of(e->site)) : NULL,
+	};
+	(void)span_to_cstring(
+	    span_of(e->problem), ret->problem, sizeof ret->problem);
+}
+
+void
+records_fill(
+    const struct entry *e, struct arena *arena, struct resolve_records *ret)
+{
+	struct span *rdata = NULL;
+
+	if (e->record_count)
+		rdata = ARENA_ARRAY(arena, struct span, e->record_count);
+	for (size_t i = 0; i < e->record_count; i++)
+		rdata[i] = arena_dup(
+		    arena, span_from(e->records[i].octets, e->records[i].len));
+	*ret = (struct resolve_records){
+		.result = (enum resolve_result)e->result,
+		.secure = e->is_secure,
+		.bogus = e->is_bogus,
+		.rdata = rdata,
+		.count = e->record_count,
+		.valid_until_us = e->valid_until_us,
 	};
 	(void)span_to_cstring(
 	    span_of(e->problem), ret->problem, sizeof ret->problem);

@@ -23,6 +23,7 @@
 
 #define HOSTS_MAX 16 /* the best of a domain's MX hosts */
 #define ADDRESSES_MAX 8 /* of a host, in each family */
+#define RECORDS_MAX 64 /* of one answer */
 #define CACHE_MAX 100000 /* entries */
 #define LOOKUPS_MAX 10000 /* under way */
 #define QUESTIONS_MAX 256 /* with libunbound at once; the others queue */
@@ -57,6 +58,7 @@ struct host {
 	char name[DNS_NAME_SIZE];
 	uint16_t preference;
 	bool is_secure;
+	char canonical[DNS_NAME_SIZE]; /* "": the name itself */
 	enum host_problem problem;
 	char *trouble; /* what kind, or NULL */
 	struct ip ips[2 * ADDRESSES_MAX];
@@ -66,10 +68,16 @@ struct host {
 /* Of a finished lookup: the part of `host` that is worth keeping. */
 struct entry_host {
 	char *name, *problem;
+	char *canonical; /* or NULL */
 	struct ip *ips;
 	uint16_t preference;
 	uint8_t ip_count;
 	bool is_secure;
+};
+
+struct entry_record {
+	char *octets;
+	uint32_t len;
 };
 
 struct entry {
@@ -81,6 +89,10 @@ struct entry {
 	uint8_t host_count;
 	uint8_t result;
 	bool is_implicit_mx, is_mx_secure;
+	/* of records as they are */
+	struct entry_record *records;
+	uint8_t record_count;
+	bool is_secure, is_bogus;
 };
 
 void entry_free(struct entry *e);
@@ -111,13 +123,15 @@ void shuffle(void *items, size_t count, size_t size);
 /* Hosts shuffled among equals, addresses in each family, IPv6 first. */
 void answer_fill(
     const struct entry *e, struct arena *arena, struct resolve_answer *ret);
+void records_fill(
+    const struct entry *e, struct arena *arena, struct resolve_records *ret);
 
 /* ---- questions ---- */
 
 struct question {
 	struct list link; /* in resolver.queued, while it waits for its turn */
 	struct lookup *lookup;
-	struct host *host; /* NULL: the MX question */
+	struct host *host; /* NULL: for MX or records */
 	int type;
 	int id; /* libunbound's, when asked */
 
@@ -135,8 +149,10 @@ struct lookup {
 	struct resolver *r;
 	struct list queries;
 	struct loop_timer timer;
-	char *key; /* "m" or "h" and the name */
+	char *key; /* a kind, 'm', 'h' or of record_kinds, and the name */
 	const char *name;
+	struct entry *records; /* those that came, of a kind of records */
+	int type; /* asked first: MX or that of the records; 0: addresses */
 	bool is_mx, is_implicit_mx, is_mx_secure, is_bogus;
 	bool is_partial; /* something is missing that may come */
 	bool is_missing; /* NXDOMAIN for a host */
@@ -149,10 +165,16 @@ struct lookup {
 	unsigned outstanding; /* questions */
 };
 
+/* Who is told: one of the two. */
+struct asker {
+	resolve_fn *fn;
+	resolve_records_fn *records_fn;
+	void *arg;
+};
+
 struct resolve_query {
 	struct list link;
-	resolve_fn *fn;
-	void *arg;
+	struct asker asker;
 	bool *is_gone; /* told when it is answered before it is returned */
 };
 
@@ -163,6 +185,17 @@ void lookup_free(struct lookup *l); /* without answering */
 /* From question.c: result is NULL when libunbound failed with err. */
 void lookup_on_answer(
     struct question *q, int err, const struct ub_result *result);
+
+/* ---- libunbound ---- */
+
+const char *unbound_anchor(const struct resolver_options *options);
+/* `anchor`: a record that is believed instead of the options' file, or NULL. */
+MUST_CHECK int unbound_set_up(struct ub_ctx *ctx,
+    const struct resolver_options *options, const char *anchor,
+    struct failure *ret_failure);
+/* Starts a question of class IN; libunbound's code. */
+MUST_CHECK int unbound_ask(struct ub_ctx *ctx, const char *name, int type,
+    void *arg, ub_callback_type fn, int *ret_id);
 
 /* ---- the whole ---- */
 
@@ -190,4 +223,7 @@ void cache_put(struct resolver *r, struct entry *e); /* takes it */
 void cache_free(struct resolver *r);
 /* Gives the entry to one caller. */
 void entry_serve(
-    struct resolver *r, const struct entry *e, resolve_fn *fn, void *arg);
+    struct resolver *r, const struct entry *e, const struct asker *asker);
+/* The kind of a key, by which records of this type are kept. */
+char records_kind(enum resolve_type type);
+int records_type(char kind); /* 0: the kind is no records' */

@@ -49,6 +49,7 @@ lookup_new(struct resolver *r, const char *key)
 	l->key = mem_strdup(key);
 	l->name = l->key + 1;
 	l->is_mx = key[0] == 'm';
+	l->type = l->is_mx ? RR_MX : records_type(key[0]);
 	l->ttl_us = POSITIVE_TTL_MAX_US;
 	list_init(&l->queries);
 	list_init(&l->mx.link);
@@ -81,6 +82,8 @@ lookup_free(struct lookup *l)
 		mem_free(LIST_ENTRY(link, struct resolve_query, link));
 	mem_free(l->hosts);
 	mem_free(l->addresses);
+	if (l->records)
+		entry_free(l->records);
 	mem_free(l->key);
 	mem_free(l);
 }
@@ -115,6 +118,8 @@ entry_add_hosts(struct entry *e, const struct lookup *l)
 		out->preference = h->preference;
 		out->ip_count = h->ip_count;
 		out->is_secure = h->is_secure && h->ip_count;
+		if (*h->canonical)
+			out->canonical = mem_strdup(h->canonical);
 		if (h->ip_count)
 			out->ips =
 			    mem_dup(h->ips, h->ip_count * sizeof *h->ips);
@@ -141,6 +146,16 @@ ttl_of(const struct lookup *l, enum resolve_result result)
 	return l->ttl_us > max_us ? max_us : l->ttl_us;
 }
 
+static void
+entry_take_records(struct entry *e, struct entry *from)
+{
+	e->records = from->records;
+	e->record_count = from->record_count;
+	e->is_secure = from->is_secure;
+	from->records = NULL;
+	from->record_count = 0;
+}
+
 static struct entry *
 entry_new(
     const struct lookup *l, enum resolve_result result, const char *problem)
@@ -155,6 +170,9 @@ entry_new(
 	e->valid_until_us = loop_now_us(l->r->loop) + ttl_of(l, result);
 	e->stale_until_us = e->valid_until_us + STALE_US;
 	e->problem = problem ? mem_strdup(problem) : NULL;
+	e->is_bogus = l->is_bogus;
+	if (l->records)
+		entry_take_records(e, l->records);
 	if (l->host_count)
 		entry_add_hosts(e, l);
 	if (result == RESOLVE_OK)
@@ -171,7 +189,7 @@ stale_entry(struct lookup *l)
 	int64_t now_us = loop_now_us(l->r->loop);
 	struct entry *e = cache_find(l->r, l->key);
 
-	if (!e || e->result != RESOLVE_OK || l->is_bogus ||
+	if (!e || e->result != RESOLVE_OK || l->is_bogus || !e->hosts ||
 	    now_us >= e->stale_until_us)
 		return NULL;
 	e->valid_until_us = now_us + POSITIVE_TTL_MIN_US;
@@ -186,13 +204,12 @@ lookup_serve(struct lookup *l, const struct entry *e)
 	while (!list_is_empty(&l->queries)) {
 		struct resolve_query *query =
 		    LIST_ENTRY(l->queries.next, struct resolve_query, link);
-		resolve_fn *fn = query->fn;
-		void *arg = query->arg;
+		struct asker asker = query->asker;
 		list_remove(&query->link);
 		if (query->is_gone)
 			*query->is_gone = true;
 		mem_free(query);
-		entry_serve(l->r, e, fn, arg);
+		entry_serve(l->r, e, &asker);
 	}
 }
 
@@ -373,6 +390,17 @@ on_mx(struct lookup *l, int err, const struct ub_result *result)
 }
 
 static void
+note_canonical(struct host *h, const struct ub_result *result)
+{
+	char name[DNS_NAME_SIZE];
+
+	if (result->canonname &&
+	    dns_name_normalise(span_of(result->canonname), name) &&
+	    strcmp(name, h->name) != 0)
+		memcpy(h->canonical, name, sizeof h->canonical);
+}
+
+static void
 on_address(struct lookup *l, struct question *q, int err,
     const struct ub_result *result)
 {
@@ -391,12 +419,54 @@ on_address(struct lookup *l, struct question *q, int err,
 	}
 	lookup_note_ttl(l, result);
 	h->is_secure = h->is_secure && result->secure;
+	note_canonical(h, result);
 	if (result->nxdomain || result->rcode == RCODE_NXDOMAIN)
 		l->is_missing = true;
 	/* A smarthost is the operator's word: it may be anywhere. */
 	if (result->havedata)
 		host_add_addresses(h, result->data, result->len,
 		    q->type == RR_AAAA, !l->is_mx || l->r->allow_private);
+}
+
+static void
+keep_records(struct lookup *l, const struct ub_result *result)
+{
+	struct entry *e = MEM_NEW(struct entry);
+	size_t count = 0;
+
+	list_init(&e->lru_link);
+	l->records = e;
+	e->is_secure = result->secure;
+	while (result->havedata && count < RECORDS_MAX && result->data[count])
+		count++;
+	if (count)
+		e->records = mem_zalloc(count * sizeof *e->records);
+	e->record_count = (uint8_t)count;
+	for (size_t i = 0; i < count; i++) {
+		if (result->len[i] <= 0)
+			continue;
+		e->records[i].len = (uint32_t)result->len[i];
+		e->records[i].octets =
+		    mem_dup(result->data[i], e->records[i].len);
+	}
+}
+
+static void
+on_records(struct lookup *l, int err, const struct ub_result *result)
+{
+	char *AUTO_FREE trouble = trouble_of(err, result);
+
+	if (trouble) {
+		l->is_bogus = result && result->bogus;
+		lookup_finish(l, RESOLVE_TEMPORARY, trouble);
+		return;
+	}
+	lookup_note_ttl(l, result);
+	keep_records(l, result);
+	if (result->nxdomain || result->rcode == RCODE_NXDOMAIN)
+		lookup_finish(l, RESOLVE_NO_DOMAIN, "there is no such name");
+	else
+		lookup_finish(l, RESOLVE_OK, NULL);
 }
 
 void
@@ -406,7 +476,10 @@ lookup_on_answer(struct question *q, int err, const struct ub_result *result)
 
 	if (q == &l->mx) {
 		l->outstanding--;
-		on_mx(l, err, result);
+		if (l->is_mx)
+			on_mx(l, err, result);
+		else
+			on_records(l, err, result);
 		return;
 	}
 	on_address(l, q, err, result);
@@ -421,8 +494,8 @@ lookup_start(struct lookup *l)
 
 	loop_timer_set(
 	    r->loop, &l->timer, loop_now_us(r->loop) + r->timeout_us);
-	if (l->is_mx) {
-		question_ask(&l->mx, l, RR_MX);
+	if (l->type) {
+		question_ask(&l->mx, l, l->type);
 		questions_start(r);
 		return;
 	}

@@ -18,6 +18,13 @@ on_unbound(void *arg, int err, struct ub_result *result)
 	questions_start(r);
 }
 
+int
+unbound_ask(struct ub_ctx *ctx, const char *name, int type, void *arg,
+    ub_callback_type fn, int *ret_id)
+{
+	return ub_resolve_async(ctx, name, type, CLASS_IN, arg, fn, ret_id);
+}
+
 /* libunbound starts its thread with the first question. Signals are for the
  * threads that wait for them, so it gets none. */
 static int
@@ -30,8 +37,7 @@ ask_unbound(struct resolver *r, struct question *q, const char *name)
 		(void)sigfillset(&all);
 		(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	}
-	int err = ub_resolve_async(
-	    r->unbound, name, q->type, CLASS_IN, q, on_unbound, &q->id);
+	int err = unbound_ask(r->unbound, name, q->type, q, on_unbound, &q->id);
 	if (is_first) {
 		(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 		r->has_thread = err == 0;

@@ -90,11 +90,17 @@ set_servers(
 	return 0;
 }
 
+const char *
+unbound_anchor(const struct resolver_options *options)
+{
+	return options->trust_anchor ? options->trust_anchor : ROOT_ANCHOR;
+}
+
 static int
 set_anchor(
     struct ub_ctx *ctx, const struct resolver_options *o, struct failure *f)
 {
-	const char *path = o->trust_anchor ? o->trust_anchor : ROOT_ANCHOR;
+	const char *path = unbound_anchor(o);
 
 	if (!o->dnssec)
 		return 0;
@@ -129,12 +135,19 @@ finish_settings(
 	return unbound_failed(f, "settings", err);
 }
 
-static int
-set_up(struct ub_ctx *ctx, const struct resolver_options *o, struct failure *f)
+int
+unbound_set_up(struct ub_ctx *ctx, const struct resolver_options *o,
+    const char *anchor, struct failure *f)
 {
 	TRY(set_options(ctx, o, f));
 	TRY(set_servers(ctx, o, f));
-	TRY(set_anchor(ctx, o, f));
+	if (anchor) {
+		int err = ub_ctx_add_ta(ctx, anchor);
+		if (err)
+			return unbound_failed(f, anchor, err);
+	} else {
+		TRY(set_anchor(ctx, o, f));
+	}
 	return finish_settings(ctx, o, f);
 }
 
@@ -177,10 +190,11 @@ resolver_new(struct loop *loop, const struct resolver_options *options,
 	r->loop = loop;
 	fill(r, options);
 	r->unbound = ub_ctx_create();
-	int code = r->unbound ? set_up(r->unbound, options, ret_failure)
-			      : failure_set(ret_failure, -ENOMEM,
-				    "cannot make a resolver: out of memory or "
-				    "file descriptors");
+	int code = r->unbound
+		       ? unbound_set_up(r->unbound, options, NULL, ret_failure)
+		       : failure_set(ret_failure, -ENOMEM,
+			     "cannot make a resolver: out of memory or "
+			     "file descriptors");
 	if (code == 0) {
 		code = loop_watch_fd(
 		    loop, &r->watch, ub_fd(r->unbound), LOOP_READ);
@@ -220,7 +234,7 @@ resolver_free(struct resolver **resolver)
 
 static void
 serve_result(struct resolver *r, enum resolve_result result,
-    const char *problem, resolve_fn *fn, void *arg)
+    const char *problem, const struct asker *asker)
 {
 	struct entry e = { .result = (uint8_t)result,
 		.valid_until_us =
@@ -230,7 +244,7 @@ serve_result(struct resolver *r, enum resolve_result result,
 	char *AUTO_FREE text = mem_strdup(problem);
 
 	e.problem = text;
-	entry_serve(r, &e, fn, arg);
+	entry_serve(r, &e, asker);
 }
 
 /* An address is its own answer: "[192.0.2.1]" and "[IPv6:2001:db8::1]" as in
@@ -243,7 +257,7 @@ parse_address(char kind, struct span text, struct netaddr *ret_addr)
 
 	if (in_brackets)
 		text = span_slice(text, 1, text.len - 2);
-	else if (kind == 'm')
+	else if (kind != 'h')
 		return false;
 	if (span_starts_nocase(text, SPAN("IPv6:")))
 		text = span_skip(text, 5);
@@ -252,13 +266,13 @@ parse_address(char kind, struct span text, struct netaddr *ret_addr)
 
 static void
 serve_address(struct resolver *r, struct netaddr addr, bool allow_private,
-    resolve_fn *fn, void *arg)
+    const struct asker *asker)
 {
 	char name[NETADDR_TEXT_SIZE];
 
 	if (!allow_private && netaddr_is_private(&addr)) {
 		serve_result(
-		    r, RESOLVE_PRIVATE, "it is a private address", fn, arg);
+		    r, RESOLVE_PRIVATE, "it is a private address", asker);
 		return;
 	}
 	struct ip ip = { .is_ip6 = addr.family == NETADDR_IP6 };
@@ -270,7 +284,7 @@ serve_address(struct resolver *r, struct netaddr addr, bool allow_private,
 		.site = name,
 		.hosts = &host,
 		.host_count = 1 };
-	entry_serve(r, &e, fn, arg);
+	entry_serve(r, &e, asker);
 }
 
 static struct lookup *
@@ -286,7 +300,7 @@ lookup_of(struct resolver *r, const char *key, bool *ret_is_new)
 
 /* The query may be gone when the lookup has started: it can fail at once. */
 static struct resolve_query *
-query_start(struct resolver *r, const char *key, resolve_fn *fn, void *arg)
+query_start(struct resolver *r, const char *key, const struct asker *asker)
 {
 	bool is_new;
 	struct lookup *l = lookup_of(r, key, &is_new);
@@ -294,12 +308,11 @@ query_start(struct resolver *r, const char *key, resolve_fn *fn, void *arg)
 	if (!l) {
 		r->failures++;
 		serve_result(r, RESOLVE_TEMPORARY,
-		    "too many DNS look-ups are under way", fn, arg);
+		    "too many DNS look-ups are under way", asker);
 		return NULL;
 	}
 	struct resolve_query *query = MEM_NEW(struct resolve_query);
-	query->fn = fn;
-	query->arg = arg;
+	query->asker = *asker;
 	query->is_gone = NULL;
 	list_append(&l->queries, &query->link);
 	if (!is_new)
@@ -315,40 +328,47 @@ query_start(struct resolver *r, const char *key, resolve_fn *fn, void *arg)
 
 static struct resolve_query *
 resolve(
-    struct resolver *r, char kind, struct span name, resolve_fn *fn, void *arg)
+    struct resolver *r, char kind, struct span name, const struct asker *asker)
 {
 	char key[1 + DNS_NAME_SIZE];
 	struct netaddr addr;
 
-	if (parse_address(kind, name, &addr)) {
-		serve_address(
-		    r, addr, kind == 'h' || r->allow_private, fn, arg);
+	if (!records_type(kind) && parse_address(kind, name, &addr)) {
+		serve_address(r, addr, kind == 'h' || r->allow_private, asker);
 		return NULL;
 	}
 	key[0] = kind;
 	if (!dns_name_normalise(name, key + 1)) {
 		serve_result(r, RESOLVE_NO_DOMAIN,
-		    "it is not the name of a domain", fn, arg);
+		    "it is not the name of a domain", asker);
 		return NULL;
 	}
 	const struct entry *e = cache_find(r, key);
 	if (!e || e->valid_until_us <= loop_now_us(r->loop))
-		return query_start(r, key, fn, arg);
+		return query_start(r, key, asker);
 	r->cache_hits++;
-	entry_serve(r, e, fn, arg);
+	entry_serve(r, e, asker);
 	return NULL;
 }
 
 struct resolve_query *
 resolve_mx(struct resolver *r, struct span domain, resolve_fn *fn, void *arg)
 {
-	return resolve(r, 'm', domain, fn, arg);
+	return resolve(r, 'm', domain, &(struct asker){ .fn = fn, .arg = arg });
 }
 
 struct resolve_query *
 resolve_host(struct resolver *r, struct span host, resolve_fn *fn, void *arg)
 {
-	return resolve(r, 'h', host, fn, arg);
+	return resolve(r, 'h', host, &(struct asker){ .fn = fn, .arg = arg });
+}
+
+struct resolve_query *
+resolve_records(struct resolver *r, enum resolve_type type, struct span name,
+    resolve_records_fn *fn, void *arg)
+{
+	return resolve(r, records_kind(type), name,
+	    &(struct asker){ .records_fn = fn, .arg = arg });
 }
 
 void

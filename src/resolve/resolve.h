@@ -15,6 +15,7 @@
  * validation, hosts serve for up to an hour past their time.
  */
 
+#include "base/buf.h"
 #include "base/error.h"
 #include "base/netaddr.h"
 #include "loop/loop.h"
@@ -60,6 +61,8 @@ struct resolve_host {
 	const char *name; /* MX target, lower case, no trailing dot */
 	uint16_t preference;
 	bool secure; /* MX and address answers validated */
+	/* What its addresses belong to, when the name is an alias; or NULL. */
+	const char *canonical;
 	const struct netaddr *addresses; /* port 0; IPv6 first, then IPv4,
 					    each shuffled */
 	size_t address_count;
@@ -93,6 +96,34 @@ struct resolve_query *resolve_mx(
  * kept: a smarthost is the operator's word. */
 struct resolve_query *resolve_host(
     struct resolver *r, struct span host, resolve_fn *fn, void *arg);
+
+/* ---- records as they are ---- */
+
+enum resolve_type { RESOLVE_CNAME = 5, RESOLVE_TXT = 16, RESOLVE_TLSA = 52 };
+
+/* RESOLVE_OK with no record: the name is there, the type is not. */
+struct resolve_records {
+	enum resolve_result result; /* OK, TEMPORARY or NO_DOMAIN */
+	bool secure; /* validated, be it that there is none */
+	bool bogus; /* TEMPORARY because a validation failed */
+	const struct span *rdata; /* as on the wire; at most 64 of them */
+	size_t count;
+	int64_t valid_until_us; /* monotonic */
+	char problem[256]; /* for people */
+};
+
+typedef void resolve_records_fn(
+    void *arg, const struct resolve_records *records);
+
+/* As resolve_mx; but nothing serves past its time. A name may have labels that
+ * begin with an underscore. */
+struct resolve_query *resolve_records(struct resolver *r,
+    enum resolve_type type, struct span name, resolve_records_fn *fn,
+    void *arg);
+/* The text of one TXT record, its strings joined (RFC 7208 §3.3). False: the
+ * octets are no TXT record. */
+bool resolve_txt_join(struct span rdata, struct buf *out);
+
 void resolve_cancel(struct resolve_query **query);
 
 struct resolver_stats {

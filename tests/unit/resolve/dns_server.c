@@ -80,6 +80,10 @@ put_rr(struct packet *p, const char *name, int type, const char *data)
 		put_name(p, host + (*host == ' '));
 	} else if (type == DNS_CNAME) {
 		put_name(p, data);
+	} else if (type == DNS_TXT && *data) {
+		uint8_t octet = (uint8_t)strlen(data);
+		put(p, &octet, 1);
+		put(p, data, octet);
 	} else if (type == DNS_SOA) {
 		put_name(p, "ns.example");
 		put_name(p, "postmaster.example");

@@ -21,7 +21,14 @@ struct dns_record {
 	unsigned count; /* MX: so many, "%u" of data counted up; 0: one */
 };
 
-enum { DNS_A = 1, DNS_CNAME = 5, DNS_SOA = 6, DNS_MX = 15, DNS_AAAA = 28 };
+enum {
+	DNS_A = 1,
+	DNS_CNAME = 5,
+	DNS_SOA = 6,
+	DNS_MX = 15,
+	DNS_TXT = 16,
+	DNS_AAAA = 28
+};
 
 struct dns_server;
 

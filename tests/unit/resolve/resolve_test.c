@@ -3,6 +3,7 @@
 #include "dns_server.h"
 #include "os/clock.h"
 #include "resolve/internal.h"
+#include "resolve/proof.h"
 #include "resolve/resolve.h"
 
 /* clang-format off */
@@ -53,6 +54,8 @@ static const struct dns_record records[] = {
 	{ "backup.example", DNS_MX, "30 mx2.example", 0 },
 	{ "us.example", DNS_A, "192.0.2.4", 0 },
 	{ "many.example", DNS_MX, "", 1500 },
+	{ "_smtp._tls.plain.example", 16, "v=TLSRPTv1; rua=mailto:a@b.example",
+	    0 },
 	{ "reserved.test", DNS_MX, "10 mx1.example", 0 },
 };
 
@@ -428,6 +431,115 @@ mistakes_in_settings_are_told(void **state)
 	assert_non_null(strstr(failure.text, "/etc/passwd"));
 }
 
+struct caught_records {
+	unsigned count;
+	enum resolve_result result;
+	bool secure;
+	char text[256];
+};
+
+static void
+on_records(void *arg, const struct resolve_records *found)
+{
+	struct caught_records *c = arg;
+	struct buf text = BUF_EMPTY;
+
+	c->count++;
+	c->result = found->result;
+	c->secure = found->secure;
+	for (size_t i = 0; i < found->count; i++) {
+		assert_true(resolve_txt_join(found->rdata[i], &text));
+		buf_append_char(&text, ';');
+	}
+	(void)snprintf(
+	    c->text, sizeof c->text, "%.*s", SPAN_ARG(buf_span(&text)));
+	buf_done(&text);
+	assert_true(found->valid_until_us > clock_monotonic_us());
+}
+
+static void
+records_come_as_they_are(void **state)
+{
+	static const struct {
+		const char *name;
+		enum resolve_result result;
+		const char *text;
+	} cases[] = {
+		{ "_smtp._tls.plain.example", RESOLVE_OK,
+		    "v=TLSRPTv1; rua=mailto:a@b.example;" },
+		{ "_SMTP._TLS.plain.example.", RESOLVE_OK,
+		    "v=TLSRPTv1; rua=mailto:a@b.example;" },
+		{ "plain.example", RESOLVE_OK, "" },
+		{ "_smtp._tls.missing.example", RESOLVE_NO_DOMAIN, "" },
+		{ "x.servfail.example", RESOLVE_TEMPORARY, "" },
+		{ "[192.0.2.1]", RESOLVE_NO_DOMAIN, "" },
+	};
+	struct resolver *r = resolver_make(lenient);
+	(void)state;
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct caught_records c = { 0 };
+		struct resolve_query *q = resolve_records(
+		    r, RESOLVE_TXT, span_of(cases[i].name), on_records, &c);
+		assert_int_equal(q == NULL, c.count > 0);
+		while (!c.count)
+			assert_int_equal(loop_turn(loop, US_PER_S), 0);
+		assert_int_equal(c.result, cases[i].result);
+		assert_string_equal(c.text, cases[i].text);
+		assert_false(c.secure);
+	}
+	resolver_free(&r);
+}
+
+static void
+text_records_are_joined(void **state)
+{
+	static const struct {
+		struct span rdata;
+		const char *text; /* NULL: malformed */
+	} cases[] = {
+		{ { "\3abc", 4 }, "abc" },
+		{ { "\3abc\2de", 7 }, "abcde" },
+		{ { "\0", 1 }, "" },
+		{ { "", 0 }, NULL },
+		{ { "\4abc", 4 }, NULL },
+		{ { "\3abc\1", 5 }, NULL },
+	};
+
+	(void)state;
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct buf out = BUF_EMPTY;
+		bool is_good = resolve_txt_join(cases[i].rdata, &out);
+		assert_int_equal(is_good, cases[i].text != NULL);
+		if (is_good)
+			assert_true(
+			    span_eq(buf_span(&out), span_of(cases[i].text)));
+		buf_done(&out);
+	}
+}
+
+/* These servers sign nothing. */
+static void
+servers_without_signatures_prove_nothing(void **state)
+{
+	struct netaddr address = dns_server_address(server);
+	struct resolver_options options = { .servers = &address,
+		.server_count = 1,
+		.dnssec = true,
+		.timeout_us = 2 * US_PER_S };
+	struct resolve_verdict verdict;
+	(void)state;
+
+	resolve_prove(&options, &verdict);
+	assert_false(verdict.validates);
+	assert_non_null(strstr(verdict.problem, "cannot be validated"));
+	options.trust_anchor = "/nonexistent/anchor";
+	resolve_prove(&options, &verdict);
+	assert_false(verdict.validates);
+	assert_non_null(strstr(verdict.problem, "/nonexistent/anchor"));
+}
+
 static void
 freeing_cancels(void **state)
 {
@@ -474,6 +586,9 @@ main(void)
 		cmocka_unit_test(old_refusals_do_not_serve),
 		cmocka_unit_test(unsigned_root_is_bogus),
 		cmocka_unit_test(mistakes_in_settings_are_told),
+		cmocka_unit_test(records_come_as_they_are),
+		cmocka_unit_test(text_records_are_joined),
+		cmocka_unit_test(servers_without_signatures_prove_nothing),
 		cmocka_unit_test(freeing_cancels),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
