@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* The files that the config names: there, readable, and secrets kept secret. */
+/* The files that the config names: there, readable, of use for what they are
+ * named for, and secrets kept secret. */
 
 #include "base/mem.h"
 #include "config/internal.h"
 #include "os/file.h"
+#include "tls/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,15 +55,55 @@ check_file(struct config_reader *r, const yaml_node_t *node, const char *path,
 	return true;
 }
 
-static void
+static bool
 check_optional(struct config_reader *r, const char *section, const char *key,
     const char *path, bool is_secret)
 {
-	if (path)
-		(void)check_file(r,
-		    config_node(r, section, CONFIG_NO_INDEX, key), path,
-		    is_secret);
+	return path == NULL ||
+	       check_file(r, config_node(r, section, CONFIG_NO_INDEX, key),
+		   path, is_secret);
 }
+
+/* ---- certificates -------------------------------------------------------- */
+
+static void
+check_certificate(struct config_reader *r)
+{
+	const char *path = r->config->tls.certificate;
+	const char *key = r->config->tls.private_key;
+	struct tls_context *context = NULL;
+	struct failure why;
+	bool is_there = check_optional(r, "tls", "certificate", path, false);
+
+	if (!check_optional(r, "tls", "private_key", key, true) || !is_there ||
+	    path == NULL || key == NULL)
+		return;
+	if (tls_context_new_server(path, key, &context, &why) < 0)
+		config_mistake(r,
+		    config_node(r, "tls", CONFIG_NO_INDEX, "certificate"),
+		    "%s; `certificate` must be a chain in PEM, the server's "
+		    "own first, and `private_key` the key it was made for",
+		    why.text);
+	tls_context_unref(&context);
+}
+
+/* Mail would wait for ever for a server that nothing here can vouch for. */
+static void
+check_authorities(struct config_reader *r, const char *path, size_t i)
+{
+	const yaml_node_t *node = config_node(r, "routes", i, "tls_ca");
+	struct tls_context *context = NULL;
+	struct failure why;
+
+	if (!check_file(r, node, path, false))
+		return;
+	if (tls_context_new_client(path, &context, &why) < 0)
+		config_mistake(
+		    r, node, "%s; it must be certificates in PEM", why.text);
+	tls_context_unref(&context);
+}
+
+/* ---- passwords ----------------------------------------------------------- */
 
 /* The first line, without its end. */
 static bool
@@ -105,16 +147,13 @@ config_check_files(struct config_reader *r)
 {
 	struct config *c = r->config;
 
-	check_optional(r, "tls", "certificate", c->tls.certificate, false);
-	check_optional(r, "tls", "private_key", c->tls.private_key, true);
-	check_optional(
+	check_certificate(r);
+	(void)check_optional(
 	    r, "resolver", "trust_anchor", c->resolver.trust_anchor, false);
 	for (size_t i = 0; i < c->route_count; i++) {
 		struct config_route *route = &c->routes[i];
 		if (route->tls_ca)
-			(void)check_file(r,
-			    config_node(r, "routes", i, "tls_ca"),
-			    route->tls_ca, false);
+			check_authorities(r, route->tls_ca, i);
 		if (route->password_file)
 			read_password(r, route, i);
 	}

@@ -17,29 +17,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Dispatchers read them when they connect: mail would wait for ever where one
- * is no file of certificates. */
-static int
-check_authorities(const struct config *config, struct failure *f)
-{
-	for (size_t i = 0; i < config->route_count; i++) {
-		const char *file = config->routes[i].tls_ca;
-		struct tls_context *context;
-
-		if (file == NULL)
-			continue;
-		TRY(tls_context_new_client(file, &context, f));
-		tls_context_unref(&context);
-	}
-	return 0;
-}
-
 int
 engine_load_tls(const struct config *config, struct tls_context **ret_context,
     struct failure *f)
 {
 	*ret_context = NULL;
-	TRY(check_authorities(config, f));
 	if (config->tls.certificate == NULL)
 		return 0;
 	return tls_context_new_server(

@@ -2,6 +2,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "config/config.h"
+#include "tls/stream.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -146,7 +147,7 @@ refuses_bad_password_files(void **state)
 }
 
 static void
-checks_keys_and_anchors(void **state)
+checks_anchors(void **state)
 {
 	struct fixture *f = *state;
 	struct config *c = NULL;
@@ -155,15 +156,63 @@ checks_keys_and_anchors(void **state)
 	assert_int_equal(
 	    load_with(f, "resolver: {trust_anchor: ", "}\n", &c), 0);
 	config_unref(&c);
-	assert_int_equal(chmod(f->file, 0600), 0);
+	assert_int_equal(unlink(f->file), 0);
+	expect(f, "resolver: {trust_anchor: ", "}\n", "cannot be read: ");
+}
+
+/* One file with a certificate, its key, or both. */
+static void
+write_pem(const struct fixture *f, bool has_certificate, bool has_key)
+{
+	struct buf certificate = BUF_EMPTY, key = BUF_EMPTY;
+
+	assert_int_equal(
+	    tls_make_self_signed("a.example", &certificate, &key), 0);
+	if (!has_certificate)
+		buf_clear(&certificate);
+	if (has_key)
+		buf_append(&certificate, buf_span(&key));
+	struct span pem = buf_span(&certificate);
+	write_file(f, pem.ptr, pem.len, 0600);
+	buf_done(&certificate);
+	buf_done(&key);
+}
+
+static void
+checks_certificates(void **state)
+{
+	struct fixture *f = *state;
+	struct config *c = NULL;
 	char *AUTO_FREE before =
 	    mem_printf("tls: {certificate: %s, private_key: ", f->file);
+
+	write_pem(f, true, true);
 	assert_int_equal(load_with(f, before, "}\n", &c), 0);
 	config_unref(&c);
 	assert_int_equal(chmod(f->file, 0604), 0);
 	expect(f, before, "}\n", "is a secret");
-	assert_int_equal(unlink(f->file), 0);
-	expect(f, "resolver: {trust_anchor: ", "}\n", "cannot be read: ");
+	write_pem(f, true, false);
+	expect(f, before, "}\n", "3:20: certificate ");
+	write_pem(f, false, true);
+	expect(f, before, "}\n", "cannot use the certificate: ");
+	write_file(f, "x", 1, 0600);
+	expect(f, before, "}\n", "must be a chain in PEM");
+}
+
+static void
+checks_authorities(void **state)
+{
+	static const char before[] =
+	    "routes: [{domains: [b.example], deliver: smtp, to: h.example, "
+	    "tls: require, tls_ca: ";
+	struct fixture *f = *state;
+	struct config *c = NULL;
+
+	write_pem(f, true, false);
+	assert_int_equal(load_with(f, before, "}]\n", &c), 0);
+	config_unref(&c);
+	write_file(f, "x", 1, 0600);
+	expect(f, before, "}]\n", "cannot read CAs from ");
 }
 
 static void
@@ -211,7 +260,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(reads_the_password),
 		TEST(refuses_bad_password_files),
-		TEST(checks_keys_and_anchors),
+		TEST(checks_anchors),
+		TEST(checks_certificates),
+		TEST(checks_authorities),
 		TEST(loads_a_file),
 		TEST(refuses_a_huge_file),
 	};
