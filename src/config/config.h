@@ -201,8 +201,8 @@ typedef void config_mistake_fn(void *arg, const char *file, unsigned line,
  * have been told in the order of the file; a file that cannot be read is told,
  * too, and gives its own code. When `check_files`, also reads password files
  * and tries certificates, keys and authorities as TLS will; without it a
- * route's password stays NULL. May ask the system's resolver for this host's full name when
- * `hostname` is not given. */
+ * route's password stays NULL. May ask the system's resolver for this host's
+ * full name when `hostname` is not given. */
 MUST_CHECK int config_load(const char *path, bool check_files,
     config_mistake_fn *fn, void *arg, struct config **ret_config);
 MUST_CHECK int config_parse(struct span text, const char *name,
