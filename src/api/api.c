@@ -26,6 +26,7 @@ static const struct route routes[] = {
 	{ "GET",    "/api/v1/streams",                  streams_list,       false },
 	{ "POST",   "/api/v1/streams",                  streams_add,        false },
 	{ "GET",    "/api/v1/streams/{tenant}/{name}",  streams_show,       false },
+	{ "POST",   "/api/v1/streams/{tenant}/{name}",  streams_set,        false },
 	{ "DELETE", "/api/v1/streams/{tenant}/{name}",  streams_remove,     false },
 	{ "GET",    "/api/v1/credentials",              credentials_list,   false },
 	{ "POST",   "/api/v1/credentials",              credentials_add,    false },

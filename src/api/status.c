@@ -78,6 +78,43 @@ spool_json(const struct api *api, const struct totals *t)
 	return root;
 }
 
+/* ---- sources ---- */
+
+struct sources {
+	json_t *list, *warnings;
+	bool has_asked;
+};
+
+static void
+add_source(void *arg, const struct config_source *source, bool is_missing)
+{
+	struct sources *s = arg;
+	char text[NETADDR_TEXT_SIZE];
+
+	(void)netaddr_format_ip(&source->address, text);
+	json_array_append_new(s->list,
+	    json_pack("{s:s, s:s, s:s, s:b}", "name", source->name, "address",
+		text, "hostname", source->hostname, "available", !is_missing));
+	if (is_missing)
+		json_array_append_new(s->warnings,
+		    json_sprintf(
+			"the source %s is taken out: %s is not usable on this "
+			"machine; give the address to an interface, or change "
+			"sources in the config",
+			source->name, text));
+}
+
+/* All dispatchers find the same. */
+static void
+add_sources(void *arg, struct dispatch *dispatch)
+{
+	struct sources *s = arg;
+
+	if (!s->has_asked)
+		dispatch_each_source(dispatch, add_source, s);
+	s->has_asked = true;
+}
+
 void
 status_show(struct call *call)
 {
@@ -92,7 +129,11 @@ status_show(struct call *call)
 	json_object_set_new(root, "status",
 	    json_string(json_array_size(problems) == 0 ? "ok" : "failing"));
 	json_object_set_new(root, "problems", problems);
-	json_object_set_new(root, "warnings", warnings_json(&facts));
+	struct sources sources = { .list = json_array(),
+		.warnings = warnings_json(&facts) };
+	api->each_dispatch(api->owner, add_sources, &sources);
+	json_object_set_new(root, "warnings", sources.warnings);
+	json_object_set_new(root, "sources", sources.list);
 	json_object_set_new(root, "version", json_string(POSTHOUSE_VERSION));
 	json_object_set_new(
 	    root, "hostname", json_text(span_of(facts.hostname)));

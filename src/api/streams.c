@@ -18,10 +18,11 @@ static json_t *
 stream_json(
     const struct directory_snapshot *s, const struct directory_stream *t)
 {
-	return json_pack("{s:o, s:o, s:s, s:o, s:o}", "tenant",
+	return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o}", "tenant",
 	    json_tenant_name(s, t->tenant), "name", json_text(span_of(t->name)),
 	    "class", t->class == DIRECTORY_BULK ? "bulk" : "transactional",
-	    "expire", expire_json(t->expire_us), "created",
+	    "expire", expire_json(t->expire_us), "pool",
+	    json_text_or_null(span_of(t->pool)), "created",
 	    json_time(t->created_us));
 }
 
@@ -144,12 +145,13 @@ streams_add(struct call *call)
 		{ "name", BODY_STRING, true, &stream.name },
 		{ "class", BODY_STRING, false, &class },
 		{ "expire", BODY_STRING, false, &expire },
+		{ "pool", BODY_STRING, false, &stream.pool },
 	};
 	struct failure failure;
 	json_t *root;
 	uint32_t id;
 
-	if (!body_read(call, fields, 4, &root))
+	if (!body_read(call, fields, 5, &root))
 		return;
 	if (!read_settings(call, class, expire, &stream)) {
 		json_decref(root);
@@ -161,6 +163,39 @@ streams_add(struct call *call)
 		respond_failure(call, &failure);
 	else
 		show(call, 201, stream.tenant, stream.name);
+	json_decref(root);
+}
+
+static void
+look_up_again(void *arg, struct dispatch *dispatch)
+{
+	(void)arg;
+	dispatch_look_up_again(dispatch, 0);
+}
+
+void
+streams_set(struct call *call)
+{
+	const char *tenant = call->arguments[0], *name = call->arguments[1];
+	const char *pool = NULL;
+	const struct body_field fields[] = {
+		{ "pool", BODY_STRING, true, &pool },
+	};
+	struct failure failure;
+	json_t *root;
+
+	if (!body_read(call, fields, 1, &root))
+		return;
+	if (directory_set_stream_pool(
+		call->api->directory, tenant, name, pool, &failure) < 0) {
+		respond_failure(call, &failure);
+	} else {
+		/* Its queued mail goes the new way, too. */
+		if (call->api->each_dispatch != NULL)
+			call->api->each_dispatch(
+			    call->api->owner, look_up_again, NULL);
+		show(call, 200, tenant, name);
+	}
 	json_decref(root);
 }
 

@@ -11,6 +11,14 @@ expire_of(const json_t *stream)
 	return expire[0] != '\0' ? expire : "as config";
 }
 
+static const char *
+pool_of(const json_t *stream)
+{
+	const char *pool = text_at(stream, "pool");
+
+	return pool[0] != '\0' ? pool : "default";
+}
+
 static char *
 path_of(const struct invocation *inv)
 {
@@ -45,6 +53,7 @@ cmd_stream_add(struct invocation *inv)
 	set_given(body, inv, "tenant");
 	set_given(body, inv, "class");
 	set_given(body, inv, "expire");
+	set_given(body, inv, "pool");
 	return post_and_show(inv, "/api/v1/streams", body, print_added);
 }
 
@@ -53,8 +62,8 @@ print_streams(const json_t *root)
 {
 	static const struct table_column columns[] = { { "TENANT", false },
 		{ "NAME", false }, { "CLASS", false }, { "EXPIRE", false },
-		{ "CREATED", false } };
-	struct table *table = table_new(columns, 5);
+		{ "POOL", false }, { "CREATED", false } };
+	struct table *table = table_new(columns, 6);
 	const json_t *s;
 	size_t i;
 
@@ -64,6 +73,7 @@ print_streams(const json_t *root)
 		table_text(table, text_at(s, "name"));
 		table_text(table, text_at(s, "class"));
 		table_text(table, expire_of(s));
+		table_text(table, pool_of(s));
 		table_text(table, text_at(s, "created"));
 	}
 	table_print(table);
@@ -89,6 +99,7 @@ print_stream(const json_t *s)
 	print_fact("name", "%s", text_at(s, "name"));
 	print_fact("class", "%s", text_at(s, "class"));
 	print_fact("expire", "%s", expire_of(s));
+	print_fact("pool", "%s", pool_of(s));
 	print_fact("created", "%s", text_at(s, "created"));
 }
 
@@ -98,6 +109,17 @@ cmd_stream_show(struct invocation *inv)
 	AUTO_FREE char *path = path_of(inv);
 
 	return get_and_show(inv, path, NULL, print_stream);
+}
+
+int
+cmd_stream_set(struct invocation *inv)
+{
+	AUTO_FREE char *path = path_of(inv);
+
+	if (option_value(inv, "pool") == NULL)
+		return complain("nothing to change: give --pool");
+	json_t *body = json_pack("{s:s}", "pool", option_value(inv, "pool"));
+	return post_and_show(inv, path, body, print_stream);
 }
 
 static void

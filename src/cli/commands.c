@@ -23,6 +23,12 @@ static const struct cli_option stream_add[] = {
 	{ "tenant", "T", "whose stream (default: default)" },
 	{ "class", "CLASS", "transactional (default) or bulk" },
 	{ "expire", "DURATION", "give up after (default: the config's)" },
+	{ "pool", "P", "mail leaves by this pool of sources" },
+	{ 0 },
+};
+static const struct cli_option stream_set[] = {
+	{ "tenant", "T", "of this tenant" },
+	{ "pool", "P", "mail leaves by this pool; \"\": by the default one" },
 	{ 0 },
 };
 static const struct cli_option credential_add[] = {
@@ -122,6 +128,7 @@ const struct command commands[] = {
 	{ "stream", "add", "NAME", 1, 1, "add a stream", stream_add, cmd_stream_add },
 	{ "stream", "list", "", 0, 0, "list streams", tenant, cmd_stream_list },
 	{ "stream", "show", "NAME", 1, 1, "show a stream", tenant, cmd_stream_show },
+	{ "stream", "set", "NAME", 1, 1, "change a stream", stream_set, cmd_stream_set },
 	{ "stream", "remove", "NAME", 1, 1, "remove a stream", tenant, cmd_stream_remove },
 	{ "credential", "add", "", 0, 0, "make a user name and password", credential_add, cmd_credential_add },
 	{ "credential", "list", "", 0, 0, "list credentials", credential_list, cmd_credential_list },

@@ -365,6 +365,26 @@ check_pool_members(struct config_reader *r)
 	}
 }
 
+static void
+check_pool_names(struct config_reader *r)
+{
+	const struct config *c = r->config;
+
+	for (size_t i = 0; i < c->route_count; i++) {
+		const char *pool = c->routes[i].pool;
+		if (pool && !config_pool_find(c, span_of(pool)))
+			config_mistake(r, route_node(r, i, "pool"),
+			    "there is no pool `%s` in pools; add it, or name "
+			    "another",
+			    pool);
+	}
+	if (c->delivery.pool && !config_pool_default(c))
+		config_mistake(r,
+		    config_node(r, "delivery", CONFIG_NO_INDEX, "pool"),
+		    "there is no pool `%s` in pools; add it, or name another",
+		    c->delivery.pool);
+}
+
 /* ---- numbers ----------------------------------------------------------- */
 
 static yaml_node_t *
@@ -416,4 +436,5 @@ config_check(struct config_reader *r)
 	check_routes(r);
 	check_sources(r);
 	check_pool_members(r);
+	check_pool_names(r);
 }

@@ -162,6 +162,32 @@ config_load(const char *path, bool check_files, config_mistake_fn *fn,
 
 /* ---- asking ------------------------------------------------------------ */
 
+const struct config_source *
+config_source_find(const struct config *config, struct span name)
+{
+	for (size_t i = 0; i < config->source_count; i++)
+		if (span_eq(span_of(config->sources[i].name), name))
+			return &config->sources[i];
+	return NULL;
+}
+
+const struct config_pool *
+config_pool_find(const struct config *config, struct span name)
+{
+	for (size_t i = 0; i < config->pool_count; i++)
+		if (span_eq(span_of(config->pools[i].name), name))
+			return &config->pools[i];
+	return NULL;
+}
+
+const struct config_pool *
+config_pool_default(const struct config *config)
+{
+	if (config->delivery.pool)
+		return config_pool_find(config, span_of(config->delivery.pool));
+	return config->pool_count ? &config->pools[0] : NULL;
+}
+
 /* "*.rest" of a domain "label.rest". */
 static const struct config_route *
 find_below(const struct config *config, struct span rest)

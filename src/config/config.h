@@ -65,6 +65,8 @@ struct config_route {
 	uint16_t to_port;
 	char *to_path; /* unix socket or Maildir */
 	uint16_t port; /* mx: the port to speak to, default 25 */
+	char *pool; /* leaves by these sources; NULL: mx: the stream's, smtp
+		       and lmtp: as the system chooses */
 	enum config_route_tls tls;
 	bool tls_verify; /* smtp, lmtp: check certificate and name;
 				   default: with require, yes */
@@ -84,6 +86,14 @@ struct config_source {
 	char *name;
 	struct netaddr address;
 	char *hostname;
+};
+
+/* Of a site's addresses, which are tried, and in which order. */
+enum config_ip {
+	CONFIG_IP_ANY, /* IPv6 first */
+	CONFIG_IP_PREFER4,
+	CONFIG_IP_4,
+	CONFIG_IP_6,
 };
 
 struct config_pool_member {
@@ -162,6 +172,8 @@ struct config {
 
 	struct {
 		bool allow_private; /* private_networks: allow */
+		char *pool; /* of streams that name none; NULL: the first */
+		enum config_ip ip;
 		uint32_t threads;
 		uint32_t connections; /* 2000 out, all together */
 		uint32_t connections_per_site; /* 20 */
@@ -216,6 +228,13 @@ void config_unref(struct config **config);
  * that explain each key when `explain`. */
 void config_show(const struct config *config, bool explain, struct buf *out);
 
+/* NULL when there is none of this name. */
+const struct config_source *config_source_find(
+    const struct config *config, struct span name);
+const struct config_pool *config_pool_find(
+    const struct config *config, struct span name);
+/* The one for streams that name none; NULL without pools. */
+const struct config_pool *config_pool_default(const struct config *config);
 /* First match wins; never NULL. Domain in canonical form. */
 const struct config_route *config_route_for(
     const struct config *config, struct span domain);

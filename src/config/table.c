@@ -47,6 +47,11 @@ static const char *const route_tls_names[] = {
 	NULL
 };
 static const char *const private_names[] = { "refuse", "allow", NULL };
+static const char *const ip_names[] = { [CONFIG_IP_ANY] = "any",
+	[CONFIG_IP_PREFER4] = "prefer4",
+	[CONFIG_IP_4] = "4",
+	[CONFIG_IP_6] = "6",
+	NULL };
 /* In the order of enum log_level and enum log_format of log/log.h, a room that
  * this one may not include; table_test.c holds that they agree. */
 static const char *const level_names[] = { "debug", "info", "warning", "error",
@@ -117,6 +122,11 @@ static const struct config_key route_keys[] = {
 	{ "port", VALUE_PORT, IN(config_route, port), .default_text = "25",
 	    BETWEEN(1, 65535),
 	    .explain = "mx: the port of the receiving servers." },
+	{ "pool", VALUE_TEXT, IN(config_route, pool), .default_text = "",
+	    .max = 64,
+	    .explain = "The pool that this mail leaves by, whatever its "
+		       "stream; without it, mx takes the stream's pool, and "
+		       "for smtp and lmtp the system chooses the address." },
 	{ "tls", VALUE_CHOICE, IN(config_route, tls),
 	    .choices = route_tls_names, .default_text = "opportunistic",
 	    .explain =
@@ -191,7 +201,7 @@ static const struct config_key pool_keys[] = {
 	{ "name", VALUE_NAME, IN(config_pool, name), .max = 64,
 	    .explain = "The name that streams use." },
 	{ "sources", VALUE_MAP, LIST_IN(config_pool, members, member_count),
-	    .least = 1, .most = 1000, .table = &member_table,
+	    .least = 1, .most = 64, .table = &member_table,
 	    .explain = "The sources that share the pool's mail." },
 };
 static const struct config_table pool_table = { "pools", KEYS(pool_keys),
@@ -319,6 +329,14 @@ static const struct config_key delivery_keys[] = {
 	    .choices = private_names, .default_text = "refuse",
 	    .explain = "Whether an MX record may lead to loopback, private or "
 		       "otherwise special addresses." },
+	{ "pool", VALUE_TEXT, AT(delivery.pool), .default_text = "", .max = 64,
+	    .explain = "The pool of sources for streams that name none; "
+		       "empty: the first of pools." },
+	{ "ip", VALUE_CHOICE, AT(delivery.ip), .choices = ip_names,
+	    .default_text = "any",
+	    .explain = "Which addresses of a receiving system are tried: any "
+		       "(IPv6 first), prefer4 (IPv4 first), 4 or 6 (only "
+		       "those)." },
 	{ "threads", VALUE_NUMBER, AT(delivery.threads), .default_text = "0",
 	    BETWEEN(0, 256),
 	    .explain = "Threads that receive and deliver; 0: one per core." },

@@ -69,7 +69,7 @@ connection_attempt(const struct connection *c)
 		.counts = true,
 		.is_final = c->plan->route->deliver == CONFIG_DELIVER_LMTP,
 		.route = route_kind(c->plan->route),
-		.site = c->site != NULL ? schedule_site_name(c->site->handle)
+		.site = c->site != NULL ? schedule_site_name(c->counted.site)
 					: SPAN_EMPTY,
 		.peer_host = span_of(connection_host(c)),
 		.peer_address = span_of(c->peer),
@@ -82,13 +82,15 @@ connection_attempt(const struct connection *c)
 /* ---- life ---- */
 
 void
-connection_open(struct site *site)
+connection_open(struct site *site, struct schedule_site *way)
 {
 	struct dispatch *d = site->dispatch;
 	struct connection *c = MEM_NEW(struct connection);
 	c->dispatch = d;
 	c->site = site;
 	c->plan = plan_ref(site->plan);
+	c->from =
+	    config_source_find(c->plan->config, schedule_site_source(way));
 	c->state = CONNECTION_NEXT;
 	c->all_final = true;
 	c->fd = -1;
@@ -102,7 +104,7 @@ connection_open(struct site *site)
 	list_prepend(&d->connections, &c->link);
 	d->connection_count++;
 	dispatch_count(&d->counters.connections_open, 1);
-	schedule_connecting(d->schedule, site->handle, &c->counted);
+	schedule_connecting(d->schedule, way, &c->counted);
 	connection_drive(c);
 }
 
@@ -183,7 +185,7 @@ connection_fail(struct connection *c, const char *step,
 	struct cause *problem = cause_new(&result);
 	problem->route = route_kind(c->plan->route);
 	if (c->site != NULL)
-		problem->site = span_dup(schedule_site_name(c->site->handle));
+		problem->site = span_dup(schedule_site_name(c->counted.site));
 	problem->peer_host = mem_strdup(connection_host(c));
 	problem->peer_address = mem_strdup(c->peer);
 	cause_unref(&c->problem);
@@ -243,12 +245,13 @@ defer_site(struct connection *c)
 	struct span line = c->problem->result.local
 			       ? c->problem->result.reply.text
 			       : result_line(&c->problem->result, d->scratch);
-	schedule_site_set_last_reply(c->site->handle, line);
-	site_note_result(c->site, &c->problem->result);
-	(void)schedule_site_failed(d->schedule, c->site->handle,
+	schedule_site_set_last_reply(c->counted.site, line);
+	site_note_result(c->site, &c->counted, &c->problem->result);
+	(void)schedule_site_failed(d->schedule, c->counted.site,
 	    loop_now_us(d->loop), backlog_take, &sink);
 	LOG(LOG_INFO, "deliver", "a site cannot be reached",
-	    LOG_S("site", schedule_site_name(c->site->handle)),
+	    LOG_S("site", schedule_site_name(c->counted.site)),
+	    LOG_S("source", schedule_site_source(c->counted.site)),
 	    LOG_S("reply", line));
 	connection_leave_site(c, true);
 }
@@ -282,6 +285,9 @@ pick_address(struct connection *c)
 	for (size_t i = 0; i < plan->address_count; i++) {
 		if ((c->tried >> i & 1) != 0)
 			continue;
+		if (c->from != NULL && c->from->address.family !=
+					   plan->addresses[i].address.family)
+			continue;
 		if (found == SIZE_MAX)
 			found = i;
 		if (plan->addresses[i].avoid_until_us > now_us)
@@ -307,7 +313,9 @@ try_next(struct connection *c)
 	}
 	const struct netaddr *to = connection_address(c);
 	(void)netaddr_format(to, c->peer);
-	int fd = socket_connect(to, NULL);
+	int fd = socket_connect(to, c->from != NULL ? &c->from->address : NULL);
+	if (fd == -EADDRNOTAVAIL && c->from != NULL)
+		source_not_here(d, c->from);
 	if (fd < 0) {
 		/* Without a way to this family it has cost nothing. */
 		c->tries--;

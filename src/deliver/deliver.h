@@ -116,6 +116,15 @@ void dispatch_replay(
     struct dispatch *dispatch, const struct dispatch_request *request);
 void dispatch_recovered(struct dispatch *dispatch);
 
+/* Queues of a stream (0: of all) find their ways anew: its pool has changed. */
+void dispatch_look_up_again(struct dispatch *dispatch, uint32_t stream);
+
+/* The config's sources, as this machine has them. On the loop's thread. */
+typedef void dispatch_source_fn(
+    void *arg, const struct config_source *source, bool is_missing);
+void dispatch_each_source(
+    const struct dispatch *dispatch, dispatch_source_fn *fn, void *arg);
+
 /* For looking; const, and only on the loop's thread. */
 const struct schedule *dispatch_schedule(const struct dispatch *dispatch);
 

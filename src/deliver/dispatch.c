@@ -279,9 +279,9 @@ connect_to(struct schedule_site *handle)
 	enum config_deliver deliver = site->plan->route->deliver;
 	if (deliver == CONFIG_DELIVER_MAILDIR ||
 	    deliver == CONFIG_DELIVER_DISCARD)
-		local_open(site);
+		local_open(site, handle);
 	else
-		connection_open(site);
+		connection_open(site, handle);
 }
 
 /* False: nothing more for now. */
@@ -453,6 +453,7 @@ dispatch_new(const struct dispatch_options *options,
 		dispatch_free(&d);
 		return err;
 	}
+	sources_start(d);
 	*ret_dispatch = d;
 	return 0;
 }
@@ -477,6 +478,7 @@ dispatch_free(struct dispatch **dispatch)
 	resolver_free(&d->resolver);
 	loop_timer_clear(&d->timer);
 	loop_timer_clear(&d->drain_timer);
+	sources_done(d);
 	map_free(&d->hints, mem_free);
 	map_free(&d->tls_contexts, unref_context);
 	arena_free(&d->scratch);
@@ -540,9 +542,16 @@ dispatch_reload(struct dispatch *d, struct config *config)
 		lookup_restart_all(d);
 	else
 		renew_resolver(d);
-	schedule_look_up_again(
-	    d->schedule, &(struct schedule_selector){ .tenant = 0 });
+	sources_start(d);
+	dispatch_look_up_again(d, 0);
 	config_unref(&old);
+}
+
+void
+dispatch_look_up_again(struct dispatch *d, uint32_t stream)
+{
+	schedule_look_up_again(
+	    d->schedule, &(struct schedule_selector){ .stream = stream });
 	dispatch_pump_soon(d);
 }
 

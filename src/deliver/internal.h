@@ -7,6 +7,7 @@
  *	dispatch.c    the dispatcher: the scheduler's wants, limits, timers
  *	lookup.c      a queue's domain becomes a site
  *	site.c        what is known of a site: its route, hosts, addresses
+ *	source.c      the ways to it: pools and their sources
  *	connect.c     one connection: host by host, up to a greeting
  *	session.c     an SMTP or LMTP session over it, until it is closed
  *	login.c       SASL for the session
@@ -114,10 +115,9 @@ void plan_add_host(struct plan *plan, const struct resolve_host *host);
 void plan_add_address(
     struct plan *plan, const char *host, const struct netaddr *address);
 
-/* The driver's side of a schedule_site; its owner there. */
+/* The driver's side of a place, of all its ways; its owner there. */
 struct site {
 	struct dispatch *dispatch;
-	struct schedule_site *handle;
 	struct plan *plan;
 };
 
@@ -131,10 +131,27 @@ void site_assign(struct dispatch *d, struct schedule_queue *queue,
     struct plan *plan, const char *mx_site, int64_t valid_until_us);
 void site_on_free(void *owner);
 /* What the server said may concern how many connections it bears. */
-void site_note_result(struct site *site, const struct result *result);
+void site_note_result(struct site *site, struct schedule_connection *c,
+    const struct result *result);
 /* Takes the next delivery for a connection, if any may be taken at all. */
 bool site_take(struct site *site, struct schedule_connection *c,
     struct schedule_queue **ret_queue, struct schedule_delivery *ret_delivery);
+
+/* ---- source.c ---- */
+
+/* The pool for a queue on this route; NULL: the system chooses the source. */
+const struct config_pool *pool_for(struct dispatch *d,
+    const struct config_route *route, const struct schedule_key *key);
+/* The ways to a site by a pool (or NULL) of the plan's config: one for each
+ * source that is on this machine and of a family that the plan has. Names are
+ * made in the arena. */
+size_t ways_make(struct dispatch *d, const struct plan *plan,
+    const struct config_pool *pool, const char *site_name, struct arena *arena,
+    struct schedule_way ret_ways[static SCHEDULE_WAYS]);
+/* A connection could not be bound to it. */
+void source_not_here(struct dispatch *d, const struct config_source *source);
+void sources_start(struct dispatch *d);
+void sources_done(struct dispatch *d);
 
 /* ---- outcome.c ---- */
 
@@ -338,6 +355,7 @@ struct connection {
 	struct dispatch *dispatch;
 	struct site *site; /* NULL once it is not the site's any more */
 	struct plan *plan; /* counted */
+	const struct config_source *from; /* the plan's config's, or NULL */
 	enum connection_state state;
 	bool busy; /* inside connection_drive */
 
@@ -378,7 +396,7 @@ struct connection {
 enum { CONNECTION_IN_SIZE = 8192 };
 
 /* Answers SCHEDULE_CONNECT. */
-void connection_open(struct site *site);
+void connection_open(struct site *site, struct schedule_site *way);
 /* Turns the crank; the connection may be gone afterwards. */
 void connection_drive(struct connection *c);
 /* Answers SCHEDULE_WAKE. */
@@ -414,7 +432,7 @@ void session_broken(struct connection *c, const char *why);
 
 /* ---- local.c, maildir.c ---- */
 
-void local_open(struct site *site);
+void local_open(struct site *site, struct schedule_site *way);
 bool local_is_busy(const struct dispatch *d);
 void local_free_all(struct dispatch *d);
 
@@ -493,6 +511,10 @@ struct dispatch {
 	struct arena *scratch; /* of one settlement */
 	struct buf lines; /* the events of one settlement */
 	uint64_t event_seed[2], event_count;
+
+	struct map *missing; /* sources that are not on this machine, by
+				address; NULL: none looked for yet */
+	struct loop_timer source_timer;
 
 	bool draining;
 	struct loop_timer drain_timer;

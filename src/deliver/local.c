@@ -91,7 +91,7 @@ settle(struct local *l, struct result *results, uint32_t count)
 		.counts = true,
 		.is_final = maildir,
 		.route = route_kind(l->plan->route),
-		.site = schedule_site_name(l->site->handle),
+		.site = schedule_site_name(l->counted.site),
 		.took_us = clock_monotonic_us() - l->started_us,
 	};
 	a.delivery.rcpt_count = count;
@@ -240,7 +240,7 @@ on_timer(struct loop_timer *timer)
 }
 
 void
-local_open(struct site *site)
+local_open(struct site *site, struct schedule_site *way)
 {
 	struct dispatch *d = site->dispatch;
 	struct local *l = MEM_NEW(struct local);
@@ -251,7 +251,7 @@ local_open(struct site *site)
 	l->timer.on_time = on_timer;
 	list_init(&l->link);
 	list_append(&d->locals, &l->link);
-	schedule_connecting(d->schedule, site->handle, &l->counted);
+	schedule_connecting(d->schedule, way, &l->counted);
 	schedule_connected(d->schedule, &l->counted, loop_now_us(d->loop));
 	/* Not at once: the scheduler is being asked for wants. */
 	loop_timer_set(d->loop, &l->timer, loop_now_us(d->loop));

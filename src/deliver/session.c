@@ -59,7 +59,9 @@ session_begin(struct connection *c, bool secured)
 {
 	const struct config_route *route = c->plan->route;
 	struct smtp_client_options options = {
-		.hostname = span_of(c->plan->config->hostname),
+		.hostname =
+		    span_of(c->from != NULL ? c->from->hostname
+					    : c->plan->config->hostname),
 		.lmtp = route->deliver == CONFIG_DELIVER_LMTP,
 		.tls = tls_policy(c),
 		.secured = secured,

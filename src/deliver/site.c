@@ -77,18 +77,46 @@ leaves_out(const struct resolve_host *host, size_t i)
 		       : i - six >= fours;
 }
 
-void
-plan_add_host(struct plan *plan, const struct resolve_host *host)
+/* The family of the n-th pass over a host's addresses; 0: all at once. */
+static enum netaddr_family
+family_of_pass(enum config_ip policy, unsigned pass)
+{
+	switch (policy) {
+	case CONFIG_IP_ANY:
+		break;
+	case CONFIG_IP_PREFER4:
+		return pass == 0 ? NETADDR_IP4 : NETADDR_IP6;
+	case CONFIG_IP_4:
+		return NETADDR_IP4;
+	case CONFIG_IP_6:
+		return NETADDR_IP6;
+	}
+	return NETADDR_NONE;
+}
+
+static void
+add_family(struct plan *plan, const struct resolve_host *host,
+    enum netaddr_family family)
 {
 	for (size_t i = 0; i < host->address_count; i++) {
 		struct netaddr address = host->addresses[i];
-		if (leaves_out(host, i))
+		if (leaves_out(host, i) ||
+		    (family != NETADDR_NONE && address.family != family))
 			continue;
 		address.port = plan->route->deliver == CONFIG_DELIVER_MX
 				   ? plan->route->port
 				   : plan->route->to_port;
 		plan_add_address(plan, host->name, &address);
 	}
+}
+
+void
+plan_add_host(struct plan *plan, const struct resolve_host *host)
+{
+	enum config_ip policy = plan->config->delivery.ip;
+	add_family(plan, host, family_of_pass(policy, 0));
+	if (policy == CONFIG_IP_PREFER4)
+		add_family(plan, host, family_of_pass(policy, 1));
 }
 
 const char *
@@ -178,14 +206,23 @@ site_assign(struct dispatch *d, struct schedule_queue *queue, struct plan *plan,
     const char *mx_site, int64_t valid_until_us)
 {
 	char *AUTO_FREE name = route_site_name(plan->route, mx_site);
-	struct schedule_site *handle = schedule_set_site(
-	    d->schedule, queue, span_of(name), valid_until_us);
-	struct site *site = schedule_site_owner(handle);
+	struct schedule_key key = schedule_queue_key(queue);
+	const struct config_pool *pool = pool_for(d, plan->route, &key);
+	struct schedule_way ways[SCHEDULE_WAYS];
+	struct arena *arena = arena_new();
+	struct schedule_place place = {
+		.name = span_of(name),
+		.pool = pool != NULL ? span_of(pool->name) : SPAN_EMPTY,
+		.ways = ways,
+		.way_count = ways_make(d, plan, pool, name, arena, ways),
+	};
+	schedule_set_place(d->schedule, queue, &place, valid_until_us);
+	arena_free(&arena);
+	struct site *site = schedule_place_owner(queue);
 	if (site == NULL) {
 		site = MEM_NEW(struct site);
 		site->dispatch = d;
-		site->handle = handle;
-		schedule_site_set_owner(handle, site);
+		schedule_place_set_owner(queue, site);
 	} else {
 		carry_over(plan, site->plan);
 		plan_unref(&site->plan);
@@ -203,11 +240,12 @@ site_on_free(void *owner)
 }
 
 void
-site_note_result(struct site *site, const struct result *result)
+site_note_result(struct site *site, struct schedule_connection *c,
+    const struct result *result)
 {
 	enum result_pace pace = result_pace(result);
 	if (pace != RESULT_PACE_FINE)
-		schedule_site_pushback(site->dispatch->schedule, site->handle,
+		schedule_site_pushback(site->dispatch->schedule, c->site,
 		    pace == RESULT_PACE_CROWDED);
 }
 

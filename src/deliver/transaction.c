@@ -320,7 +320,7 @@ transaction_done(struct connection *c)
 	}
 	/* One is enough: they came in one breath. */
 	if (c->site != NULL && count > 0)
-		site_note_result(c->site, &results[count - 1]);
+		site_note_result(c->site, &c->counted, &results[count - 1]);
 	struct attempt a = connection_attempt(c);
 	a.delivery = t->rest;
 	a.delivery.rcpt_count = (uint32_t)count;

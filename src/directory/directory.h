@@ -41,6 +41,7 @@ struct directory_stream {
 	uint32_t id;
 	uint32_t tenant;
 	char *name; /* "transactional" and "bulk" exist in each tenant */
+	char *pool; /* of sources, by name; "": the config's default */
 	enum directory_class class;
 	int64_t expire_us; /* 0: the config's */
 	int64_t created_us;
@@ -119,10 +120,16 @@ struct directory_new_stream {
 	const char *tenant, *name;
 	enum directory_class class;
 	int64_t expire_us;
+	const char *pool; /* NULL: "" */
 };
 
 MUST_CHECK int directory_add_stream(struct directory *d,
     const struct directory_new_stream *stream, uint32_t *ret_id,
+    struct failure *ret_failure);
+/* Which pool its mail leaves by, queued mail included; "": the default. Whether
+ * the config has such a pool is not checked here: it may come with the next. */
+MUST_CHECK int directory_set_stream_pool(struct directory *d,
+    const char *tenant, const char *name, const char *pool,
     struct failure *ret_failure);
 /* The two built-in streams cannot be removed. */
 MUST_CHECK int directory_remove_stream(struct directory *d, const char *tenant,

@@ -44,6 +44,7 @@ enum directory_sql {
 	SQL_REVOKE_TENANT,
 	SQL_ADD_STREAM,
 	SQL_REMOVE_STREAM,
+	SQL_SET_STREAM_POOL,
 	SQL_COUNT_STREAM_USERS,
 	SQL_ADD_CREDENTIAL,
 	SQL_ADD_NETWORK,
@@ -104,7 +105,7 @@ int directory_sql_failure(
 
 /* ---- schema.c ---------------------------------------------------------- */
 
-#define DIRECTORY_SCHEMA_VERSION 1
+#define DIRECTORY_SCHEMA_VERSION 2
 
 /* Makes the file with its owner, opens it, sets it up, migrates. */
 MUST_CHECK int directory_schema_open(

@@ -70,6 +70,9 @@ static const char *const migrations[DIRECTORY_SCHEMA_VERSION] = {
 	" VALUES (1, 1, 'transactional', 0, 0, now_us(), 0),"
 	" (2, 1, 'bulk', 1, 0, now_us(), 0);"
 	"PRAGMA user_version = 1;",
+	/* The pool of sources that a stream's mail leaves by. */
+	"ALTER TABLE stream ADD COLUMN pool TEXT NOT NULL DEFAULT '';"
+	"PRAGMA user_version = 2;",
 };
 
 static char *

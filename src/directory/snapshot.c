@@ -84,6 +84,7 @@ take_stream(struct directory_snapshot *s, sqlite3_stmt *row)
 						    : DIRECTORY_TRANSACTIONAL,
 		.expire_us = sqlite3_column_int64(row, 4),
 		.created_us = sqlite3_column_int64(row, 5),
+		.pool = column_text(s->arena, row, 7),
 	};
 
 	if (!column_id(row, 0, &stream.id) ||

@@ -14,7 +14,7 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_LOAD_TENANTS] = "SELECT id, name, enabled, created_us FROM tenant"
 			     " ORDER BY id",
 	[SQL_LOAD_STREAMS] = "SELECT id, tenant, name, class, expire_us,"
-			     " created_us, removed FROM stream"
+			     " created_us, removed, pool FROM stream"
 			     " ORDER BY removed, id",
 	[SQL_LOAD_CREDENTIALS] =
 	    "SELECT id, tenant, stream, username, name, secret_sha256,"
@@ -35,9 +35,10 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_REVOKE_TENANT] = "UPDATE credential SET revoked = 1"
 			      " WHERE tenant = ?1",
 	[SQL_ADD_STREAM] = "INSERT INTO stream (tenant, name, class,"
-			   " expire_us, created_us, removed)"
-			   " VALUES (?1, ?2, ?3, ?4, ?5, 0)",
+			   " expire_us, created_us, removed, pool)"
+			   " VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",
 	[SQL_REMOVE_STREAM] = "UPDATE stream SET removed = 1 WHERE id = ?1",
+	[SQL_SET_STREAM_POOL] = "UPDATE stream SET pool = ?2 WHERE id = ?1",
 	[SQL_COUNT_STREAM_USERS] = "SELECT count(*) FROM credential"
 				   " WHERE stream = ?1 AND revoked = 0",
 	[SQL_ADD_CREDENTIAL] =

@@ -30,6 +30,8 @@ insert_stream(struct directory *d, uint32_t tenant,
 	(void)sqlite3_bind_int(add, 3, stream->class == DIRECTORY_BULK);
 	(void)sqlite3_bind_int64(add, 4, stream->expire_us);
 	(void)sqlite3_bind_int64(add, 5, clock_wall_us());
+	(void)sqlite3_bind_text(
+	    add, 6, stream->pool ? stream->pool : "", -1, SQLITE_STATIC);
 	return directory_sql_run(d, SQL_ADD_STREAM);
 }
 
@@ -115,6 +117,13 @@ directory_remove_tenant(
 /* ---- streams ----------------------------------------------------------- */
 
 static int
+check_pool(const char *pool, struct failure *ret_failure)
+{
+	return pool && *pool ? directory_check_name("pool", pool, ret_failure)
+			     : 0;
+}
+
+static int
 add_stream(struct directory *d, const struct directory_new_stream *stream,
     uint32_t *ret_id, struct failure *ret_failure)
 {
@@ -144,6 +153,7 @@ directory_add_stream(struct directory *d,
 	uint32_t id = 0;
 
 	TRY(directory_check_name("stream", stream->name, ret_failure));
+	TRY(check_pool(stream->pool, ret_failure));
 	if (stream->expire_us < 0)
 		return failure_set(ret_failure, ERR_SYNTAX,
 		    "a stream cannot expire in the past; give a duration such "
@@ -154,6 +164,36 @@ directory_add_stream(struct directory *d,
 	if (code == 0)
 		*ret_id = id;
 	return code;
+}
+
+static int
+set_pool(struct directory *d, uint32_t id, const char *pool,
+    struct failure *ret_failure)
+{
+	sqlite3_stmt *set = directory_sql(d, SQL_SET_STREAM_POOL);
+
+	(void)sqlite3_bind_int64(set, 1, id);
+	(void)sqlite3_bind_text(set, 2, pool, -1, SQLITE_STATIC);
+	int code = directory_sql_run(d, SQL_SET_STREAM_POOL);
+	return code < 0 ? directory_sql_failure(d, code, ret_failure) : 0;
+}
+
+int
+directory_set_stream_pool(struct directory *d, const char *tenant,
+    const char *name, const char *pool, struct failure *ret_failure)
+{
+	uint32_t tenant_id = 0, id = 0;
+
+	TRY(check_pool(pool, ret_failure));
+	TRY(directory_change_begin(d, ret_failure));
+	int code = directory_require_tenant(
+	    d, tenant ? tenant : "default", &tenant_id, ret_failure);
+	if (code == 0)
+		code = directory_require_stream(
+		    d, tenant_id, name, &id, ret_failure);
+	if (code == 0)
+		code = set_pool(d, id, pool, ret_failure);
+	return directory_change_end(d, code, ret_failure);
 }
 
 static int

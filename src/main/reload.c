@@ -44,11 +44,12 @@ warn_if_unreadable(const char *path)
 static void
 warn_of_sources(const struct config *config)
 {
-	if (config->source_count == 0)
+	if (config->source_count == 0 || config->pool_count > 0)
 		return;
 	LOG(LOG_WARNING, "main",
-	    "sources and pools are not used by this version: mail leaves from "
-	    "the address that the system chooses, under the general hostname",
+	    "sources without pools are not used: mail leaves from the address "
+	    "that the system chooses, under the general hostname; name the "
+	    "sources in a pool",
 	    LOG_N("sources", config->source_count));
 }
 

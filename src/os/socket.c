@@ -154,6 +154,17 @@ socket_connect(const struct netaddr *to, const struct netaddr *source)
 }
 
 int
+socket_can_bind(const struct netaddr *addr)
+{
+	int fd = open_stream(addr);
+
+	TRY(fd);
+	int result = bind_source(fd, addr, addr);
+	(void)close(fd);
+	return result;
+}
+
+int
 socket_connected(int fd)
 {
 	int error = 0;

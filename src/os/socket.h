@@ -23,6 +23,9 @@ MUST_CHECK int socket_listen(const struct netaddr *addr, int flags);
  * the address to bind to. Wait for writability, then socket_connected. */
 MUST_CHECK int socket_connect(
     const struct netaddr *to, const struct netaddr *source);
+/* 0 when connections may come from this address of ours, -EADDRNOTAVAIL when
+ * it is not on this machine. */
+MUST_CHECK int socket_can_bind(const struct netaddr *addr);
 /* 0 when connected, else the negated errno of the attempt. */
 int socket_connected(int fd);
 /* -EAGAIN when nobody waits. */

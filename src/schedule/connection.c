@@ -21,15 +21,14 @@ site_usable(const struct schedule_site *site)
 struct ledger_limits
 site_limits(const struct schedule_site *site)
 {
-	const struct schedule_policy *policy = &site->s->policy;
-	uint32_t limit = policy->site_connections;
-	uint32_t reserved = policy->reserved_connections;
+	const struct schedule_limits *l = &site->limits;
+	uint32_t limit = l->connections;
 
 	return (struct ledger_limits){
 		.connections = limit,
-		.reserved = reserved < limit ? reserved : limit - 1,
-		.own = policy->site_share ? policy->site_share : limit,
-		.window_first = policy->window_first,
+		.reserved = l->reserved < limit ? l->reserved : limit - 1,
+		.own = l->share ? l->share : limit,
+		.window_first = l->window_first,
 	};
 }
 
@@ -37,10 +36,11 @@ site_limits(const struct schedule_site *site)
 static uint64_t
 site_work(const struct schedule_site *site, bool *ret_is_urgent)
 {
+	const struct goal *goal = site->goal;
 	uint64_t urgent =
-	    site->ready[SCHEDULE_TRANSACTIONAL] + site->ready[SCHEDULE_REPORT];
-	uint64_t all = urgent + site->ready[SCHEDULE_BULK];
-	uint64_t coming = (uint64_t)site->coming[0] + site->coming[1];
+	    goal->ready[SCHEDULE_TRANSACTIONAL] + goal->ready[SCHEDULE_REPORT];
+	uint64_t all = urgent + goal->ready[SCHEDULE_BULK];
+	uint64_t coming = (uint64_t)goal->coming[0] + goal->coming[1];
 
 	*ret_is_urgent = urgent > coming;
 	return all > coming ? all - coming : 0;
@@ -68,14 +68,14 @@ may_open(const struct schedule_site *site)
 	uint32_t open = site->open[0] + site->open[1];
 
 	if (site->denial != LEDGER_YES || site->connect_at_us ||
-	    site->message_at_us)
+	    site->message_at_us || site->suspended_us || site->is_retired)
 		return false;
 	return (!site->spared_at || open < site->spared_at) &&
 	       site->opening < site_usable(site) + OPENING_AHEAD;
 }
 
 bool
-site_wants_connection(const struct schedule_site *site, bool *ret_reserved)
+site_could_connect(const struct schedule_site *site, bool *ret_reserved)
 {
 	bool is_urgent;
 
@@ -91,6 +91,13 @@ site_wants_connection(const struct schedule_site *site, bool *ret_reserved)
 		return true;
 	*ret_reserved = true;
 	return site->open[1] < limits.reserved && is_urgent;
+}
+
+bool
+site_wants_connection(const struct schedule_site *site, bool *ret_reserved)
+{
+	return site_could_connect(site, ret_reserved) &&
+	       !site_lets_others(site);
 }
 
 /* The reserved ones may be free when the others are not. */
@@ -126,8 +133,8 @@ site_be_granted(struct schedule_site *site)
 	site->denial = ledger_ask(site, reserved);
 	if (site->denial == LEDGER_YES)
 		return true;
-	bucket_give(ledger_connections(&site->share),
-	    &site->s->policy.site_connection_rate);
+	bucket_give(
+	    ledger_connections(&site->share), &site->limits.connection_rate);
 	site_update(site);
 	return false;
 }
@@ -150,24 +157,40 @@ sites_hear_news(struct schedule *s)
 	}
 }
 
-struct schedule_connection *
-site_wakeable(const struct schedule_site *site)
+static struct schedule_connection *
+idle_for_work(const struct schedule_site *site)
 {
-	if (site->message_at_us)
+	const struct goal *goal = site->goal;
+
+	if (site->message_at_us || site->suspended_us || site->is_retired)
 		return NULL;
 	uint64_t urgent =
-	    site->ready[SCHEDULE_TRANSACTIONAL] + site->ready[SCHEDULE_REPORT];
-	uint64_t coming = (uint64_t)site->coming[0] + site->coming[1];
+	    goal->ready[SCHEDULE_TRANSACTIONAL] + goal->ready[SCHEDULE_REPORT];
+	uint64_t coming = (uint64_t)goal->coming[0] + goal->coming[1];
 
 	/* The latest to fall idle: the others may time out in peace. */
 	if (!list_is_empty(&site->idle[0]) &&
-	    urgent + site->ready[SCHEDULE_BULK] > coming)
+	    urgent + goal->ready[SCHEDULE_BULK] > coming)
 		return LIST_ENTRY(
 		    site->idle[0].prev, struct schedule_connection, link);
 	if (!list_is_empty(&site->idle[1]) && urgent > coming)
 		return LIST_ENTRY(
 		    site->idle[1].prev, struct schedule_connection, link);
 	return NULL;
+}
+
+bool
+site_could_go(const struct schedule_site *site)
+{
+	return idle_for_work(site) != NULL;
+}
+
+struct schedule_connection *
+site_wakeable(const struct schedule_site *site)
+{
+	struct schedule_connection *c = idle_for_work(site);
+
+	return c && !site_lets_others(site) ? c : NULL;
 }
 
 bool
@@ -195,7 +218,7 @@ right_line(struct schedule_site *site)
 	struct schedule *s = site->s;
 	bool is_urgent, reserved;
 
-	if (site_is_lent(site) && site_idle(site))
+	if ((site->is_retired || site_is_lent(site)) && site_idle(site))
 		return &s->to_close;
 	if (site_wakeable(site))
 		return &s->to_wake;
@@ -204,6 +227,8 @@ right_line(struct schedule_site *site)
 	uint64_t work = site_work(site, &is_urgent);
 	if (!work)
 		site->is_urged = false;
+	else if (site_lets_others(site))
+		site_wait_for_turn(site);
 	else if (may_open(site) && !site->is_parked)
 		site_be_patient(site, work, s->now_us + drain_us(is_urgent));
 	/* Who would not take it keeps nobody from a place. */
@@ -212,8 +237,8 @@ right_line(struct schedule_site *site)
 	return NULL;
 }
 
-void
-site_update(struct schedule_site *site)
+static void
+line_up(struct schedule_site *site)
 {
 	struct list *line = right_line(site);
 
@@ -225,15 +250,29 @@ site_update(struct schedule_site *site)
 		list_append(line, &site->want_link);
 }
 
+void
+goal_update(struct goal *goal)
+{
+	LIST_FOR_EACH(link, &goal->ways)
+		line_up(LIST_ENTRY(link, struct schedule_site, goal_link));
+}
+
+void
+site_update(struct schedule_site *site)
+{
+	goal_update(site->goal);
+}
+
 /* ---- parking ---- */
 
+/* The goal's last way was parked, or its first one is free again. */
 static void
-site_relink(struct schedule_site *site)
+goal_relink(struct goal *goal)
 {
-	LIST_FOR_EACH(link, &site->queues)
+	LIST_FOR_EACH(link, &goal->queues)
 		queue_update(
-		    LIST_ENTRY(link, struct schedule_queue, site_link));
-	site_update(site);
+		    LIST_ENTRY(link, struct schedule_queue, goal_link));
+	goal_update(goal);
 }
 
 static int64_t
@@ -267,7 +306,8 @@ site_park(struct schedule_site *site)
 	if (site->is_parked)
 		return;
 	site->is_parked = true;
-	site_relink(site);
+	site->goal->parked_count++;
+	goal_relink(site->goal);
 }
 
 void
@@ -278,11 +318,12 @@ site_unpark(struct schedule_site *site)
 	site->is_parked = site->is_probe_due = false;
 	site->probes = 0;
 	site->s->sites_parked--;
+	site->goal->parked_count--;
 	heap_remove(&site->s->timers, &site->timer);
-	site_relink(site);
+	goal_relink(site->goal);
 }
 
-void
+static void
 site_probe_now(struct schedule_site *site)
 {
 	if (site->spared_at) {
@@ -301,10 +342,26 @@ site_probe_now(struct schedule_site *site)
 /* A parked site stands in no line before its probe is due, and a probe whose
  * time has come waits here for mail to go with it. */
 void
-site_probe_if_due(struct schedule_site *site)
+goal_probe_if_due(struct goal *goal)
 {
-	if (site->timer.position == NONE)
-		site_probe_now(site);
+	LIST_FOR_EACH(link, &goal->ways) {
+		struct schedule_site *site =
+		    LIST_ENTRY(link, struct schedule_site, goal_link);
+		if (site->is_parked && !site->is_retired &&
+		    site->timer.position == NONE)
+			site_probe_now(site);
+	}
+}
+
+void
+goal_probe_now(struct goal *goal)
+{
+	LIST_FOR_EACH(link, &goal->ways) {
+		struct schedule_site *site =
+		    LIST_ENTRY(link, struct schedule_site, goal_link);
+		if (!site->is_retired)
+			site_probe_now(site);
+	}
 }
 
 void
@@ -315,9 +372,9 @@ site_on_timer(struct schedule_site *site)
 		site_update(site);
 		return;
 	}
-	LIST_FOR_EACH(link, &site->queues) {
+	LIST_FOR_EACH(link, &site->goal->queues) {
 		struct schedule_queue *q =
-		    LIST_ENTRY(link, struct schedule_queue, site_link);
+		    LIST_ENTRY(link, struct schedule_queue, goal_link);
 		if (queue_is_servable(q)) {
 			site_probe_now(site);
 			return;
@@ -342,7 +399,8 @@ schedule_connecting(struct schedule *s, struct schedule_site *site,
 		.is_reserved = reserved };
 	list_init(&c->link);
 	site->open[reserved]++;
-	site->coming[reserved]++;
+	site->goal->connections++;
+	site->goal->coming[reserved]++;
 	site->opening++;
 	s->connections++;
 	site_update(site);
@@ -360,7 +418,7 @@ connection_leave_state(struct schedule_connection *c)
 	if (c->state == CONNECTION_CLOSING)
 		site->closing--;
 	if (c->state == CONNECTION_OPENING || c->state == CONNECTION_WOKEN)
-		site->coming[c->is_reserved]--;
+		site->goal->coming[c->is_reserved]--;
 }
 
 void
@@ -406,6 +464,8 @@ site_failed_once(struct schedule_site *site)
 {
 	struct schedule *s = site->s;
 
+	if (site->is_retired)
+		return;
 	if (site_usable(site)) {
 		/* It works, but wants no more of us: 421, or a full table.
 		 * Those that end in good order may be replaced. */
@@ -431,6 +491,7 @@ schedule_disconnected(struct schedule *s, struct schedule_connection *c,
 	BUG_UNLESS(site && site->open[c->is_reserved] > 0);
 	connection_leave_state(c);
 	site->open[c->is_reserved]--;
+	site->goal->connections--;
 	ledger_give(&site->share, c->is_reserved);
 	s->connections--;
 	if (failed)

@@ -141,10 +141,10 @@ struct schedule_queue {
 	struct schedule *s;
 	struct heap_node timer; /* end of the pause, or of life */
 	struct list place_link;
-	struct list site_link; /* among all queues of the site */
-	struct schedule_site *site;
+	struct list goal_link; /* among all queues of the goal */
+	struct goal *goal;
 	struct lane *lane;
-	int64_t valid_until_us; /* of the site */
+	int64_t valid_until_us; /* of the goal */
 	int64_t pause_until_us; /* after a failed look-up; 0: none */
 	uint64_t recipients, in_flight;
 	/* Position in the scheduler's table; other positions may lead here,
@@ -237,12 +237,12 @@ struct lane {
 	struct heap_node turn; /* in the site's ring while it has queues to
 				  serve; by recipients served so far */
 	struct list queues;
-	struct schedule_site *site;
+	struct goal *goal;
 	uint32_t tenant, users;
 	enum schedule_class class;
 	struct list block_link;
 	bool is_blocked;
-	uint64_t ready; /* of its queues, counted in the site's unless
+	uint64_t ready; /* of its queues, counted in the goal's unless
 			   blocked */
 };
 
@@ -255,20 +255,49 @@ enum connection_state {
 	CONNECTION_CLOSING, /* open, but of no more use */
 };
 
+/* A receiving system, for the mail of one pool: who waits, and whose turn it
+ * is. Its ways pull from here. */
+struct goal {
+	struct schedule *s;
+	struct list all_link;
+	struct list queues; /* all that belong here */
+	struct list ways; /* struct schedule_site, by goal_link */
+	uint32_t way_count, parked_count; /* those not retired */
+	struct heap rings[SCHEDULE_CLASSES]; /* of lanes */
+	int64_t served[SCHEDULE_CLASSES]; /* the latest turn's rank */
+	uint64_t ready[SCHEDULE_CLASSES]; /* deliveries of queues in lanes */
+	uint32_t passed[SCHEDULE_CLASSES]; /* turns that a class has waited */
+	uint32_t coming[2]; /* connections: opening or woken, of all ways */
+	uint32_t connections; /* of all ways */
+	uint64_t turn; /* the furthest way's */
+	void *owner;
+	char *last_reply;
+	uint64_t reply_order;
+	size_t name_len, key_len; /* name, NUL, pool */
+	char name[];
+};
+
 struct schedule_site {
 	struct schedule *s;
+	struct goal *goal;
+	struct list goal_link;
 	struct list all_link;
 	struct list want_link;
 	struct list *line; /* it stands in: s->to_close, … or NULL */
 	struct ledger_share share;
-	struct list queues; /* all that belong here */
-	struct heap rings[SCHEDULE_CLASSES]; /* of lanes */
-	int64_t served[SCHEDULE_CLASSES]; /* the latest turn's rank */
+	struct schedule_limits limits;
+	bool has_limits; /* its own; else the policy's */
+	bool is_retired; /* takes no more; is freed with its connections */
+	uint32_t weight;
+	uint64_t turn; /* deliveries taken, by weight */
+	int64_t last_taken_us;
 	struct list idle[2]; /* connections; [1]: reserved ones */
 	struct heap_node timer; /* next probe, or end of the sparing */
 	/* The earliest of these times, which are 0 when passed. */
 	struct heap_node gate;
 	int64_t message_at_us, connect_at_us; /* the rates allow it */
+	int64_t suspended_us; /* until then nothing goes */
+	int64_t turn_at_us; /* who is slower has had his chance */
 	int64_t patience_us; /* what was ready then must have gone */
 	uint64_t patience_ready, patience_taken;
 	uint64_t taken; /* deliveries, ever */
@@ -276,25 +305,37 @@ struct schedule_site {
 	bool is_urged; /* they are slower than thought */
 	uint8_t grant; /* enum grant: of the connection wanted */
 	enum ledger_answer denial; /* by the ledger, until it has news */
-	uint64_t ready[SCHEDULE_CLASSES]; /* deliveries of queues in lanes */
 	uint32_t open[2], opening, closing;
-	uint32_t coming[2]; /* opening or woken */
-	uint32_t passed[SCHEDULE_CLASSES]; /* turns that a class has waited */
 	uint32_t failures; /* in a row */
 	uint32_t probes; /* failed ones in a row */
 	bool is_parked;
 	bool is_probe_due; /* its time has come, and waits for mail */
 	uint32_t spared_at; /* not more connections before the timer; 0: any */
-	void *owner;
-	char *last_reply;
-	uint64_t reply_order;
-	size_t name_len;
-	char name[];
+	char *ledger_name;
+	size_t source_len;
+	char source[];
 };
+
+/* A way that has had no turn for so long holds nobody up. */
+#define TURN_PATIENCE_US US_PER_S
 
 enum grant { GRANT_NONE, GRANT_PLAIN, GRANT_RESERVED };
 
 struct ledger_limits site_limits(const struct schedule_site *site);
+struct schedule_limits limits_of_policy(const struct schedule_policy *policy);
+bool goal_is_parked(const struct goal *goal);
+struct span goal_name(const struct goal *goal);
+/* Some change of what waits concerns all its ways. */
+void goal_update(struct goal *goal);
+/* Another way is behind in turns and could go on: this one lets it. */
+bool site_lets_others(const struct schedule_site *site);
+/* A delivery has gone this way. */
+void site_count_turn(struct schedule_site *site);
+/* … and looks again when that one did not go on after all. */
+void site_wait_for_turn(struct schedule_site *site);
+/* The wish alone, whatever other ways do. */
+bool site_could_connect(const struct schedule_site *site, bool *ret_reserved);
+bool site_could_go(const struct schedule_site *site); /* at once, or soon */
 void site_on_gate(struct schedule_site *site);
 /* Takes what the policy's rates allow; false: closed until the gate's time. */
 bool site_open_gate(struct schedule_site *site);
@@ -323,15 +364,17 @@ void tenant_on_timer(struct tenant *tenant);
 int64_t domain_keep_until(const struct schedule_queue *q);
 void domain_release(struct schedule_queue *q);
 
+/* The site, if it is of no more use, and its goal, if nothing is left of it. */
 void site_free_if_unused(struct schedule_site *site);
-void site_bind(struct schedule_queue *q, struct span name);
-void site_unbind(struct schedule_queue *q); /* may free the site */
-void site_update(struct schedule_site *site);
+void goal_free_if_unused(struct goal *goal);
+void goal_bind(struct schedule_queue *q, const struct schedule_place *place);
+void goal_unbind(struct schedule_queue *q); /* may free goal and sites */
+void site_update(struct schedule_site *site); /* and its goal's others */
 void site_on_timer(struct schedule_site *site);
 void site_unpark(struct schedule_site *site);
-/* A queue of a parked site has mail ready. */
-void site_probe_if_due(struct schedule_site *site);
-void site_probe_now(struct schedule_site *site);
+/* A queue of a parked goal has mail ready. */
+void goal_probe_if_due(struct goal *goal);
+void goal_probe_now(struct goal *goal);
 /* More than our part, and somebody waits for his. */
 bool site_is_lent(const struct schedule_site *site);
 /* The one that has been idle longest, or NULL. */
@@ -365,14 +408,14 @@ struct schedule {
 	struct slab slab;
 	struct wheel wheel;
 	struct heap timers;
-	struct map *queues_by_key, *sites_by_name, *lanes_by_key;
+	struct map *queues_by_key, *goals_by_name, *lanes_by_key;
 	struct schedule_queue **queues; /* by index; NULL: free */
 	uint32_t queue_count, queue_capacity;
 	uint32_t *free_queues;
 	uint32_t *aliases; /* by position: the queue's next one, or NONE */
 	uint32_t free_count;
 	uint64_t queue_bytes;
-	struct list sites;
+	struct list goals, sites;
 	struct list to_look_up, to_wake, to_connect, to_close;
 	struct schedule_ledger *ledger;
 	struct ledger_member member;
@@ -385,7 +428,7 @@ struct schedule {
 	uint64_t reaped_count; /* deliveries there */
 	uint32_t lookups_open;
 	uint32_t connections; /* open or opening, everywhere */
-	uint32_t sites_parked, site_count;
+	uint32_t sites_parked, goal_count; /* goals without a way count */
 	uint64_t recipients, in_flight; /* waiting; taken */
 	void (*on_site_free)(void *owner);
 };

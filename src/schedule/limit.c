@@ -19,7 +19,7 @@ static void
 gate_arm(struct schedule_site *site)
 {
 	const int64_t times[] = { site->message_at_us, site->connect_at_us,
-		site->patience_us };
+		site->patience_us, site->suspended_us, site->turn_at_us };
 	int64_t at_us = TIME_NEVER;
 
 	for (unsigned i = 0; i < sizeof times / sizeof *times; i++)
@@ -38,15 +38,16 @@ site_open_gate(struct schedule_site *site)
 	const struct schedule_policy *p = &s->policy;
 	int64_t at_us;
 
-	if (s->all_timer.position != NONE || site->message_at_us)
+	if (s->all_timer.position != NONE || site->message_at_us ||
+	    site->suspended_us)
 		return false;
 	if (!bucket_take(
 		ledger_all(s->ledger), &p->message_rate, s->now_us, &at_us)) {
 		heap_set(&s->timers, &s->all_timer, at_us);
 		return false;
 	}
-	if (bucket_take(ledger_messages(&site->share), &p->site_message_rate,
-		s->now_us, &at_us))
+	if (bucket_take(ledger_messages(&site->share),
+		&site->limits.message_rate, s->now_us, &at_us))
 		return true;
 	bucket_give(ledger_all(s->ledger), &p->message_rate);
 	site->message_at_us = at_us;
@@ -60,7 +61,7 @@ site_shut_gate(struct schedule_site *site)
 	const struct schedule_policy *p = &site->s->policy;
 
 	bucket_give(ledger_all(site->s->ledger), &p->message_rate);
-	bucket_give(ledger_messages(&site->share), &p->site_message_rate);
+	bucket_give(ledger_messages(&site->share), &site->limits.message_rate);
 }
 
 bool
@@ -69,7 +70,7 @@ site_may_connect(struct schedule_site *site)
 	int64_t at_us;
 
 	if (bucket_take(ledger_connections(&site->share),
-		&site->s->policy.site_connection_rate, site->s->now_us, &at_us))
+		&site->limits.connection_rate, site->s->now_us, &at_us))
 		return true;
 	site->connect_at_us = at_us;
 	gate_arm(site);
@@ -85,6 +86,27 @@ site_be_patient(struct schedule_site *site, uint64_t ready, int64_t until_us)
 	site->patience_ready = ready;
 	site->patience_taken = site->taken;
 	gate_arm(site);
+}
+
+void
+site_wait_for_turn(struct schedule_site *site)
+{
+	if (site->turn_at_us)
+		return;
+	site->turn_at_us = site->s->now_us + TURN_PATIENCE_US;
+	gate_arm(site);
+}
+
+void
+schedule_site_suspend(
+    struct schedule *s, struct schedule_site *site, int64_t until_us)
+{
+	BUG_UNLESS(site->s == s);
+	if (site->is_retired || until_us <= site->suspended_us)
+		return;
+	site->suspended_us = until_us;
+	gate_arm(site);
+	site_update(site);
 }
 
 static void
@@ -103,6 +125,8 @@ site_on_gate(struct schedule_site *site)
 	pass(&site->message_at_us, now_us);
 	pass(&site->connect_at_us, now_us);
 	pass(&site->patience_us, now_us);
+	pass(&site->suspended_us, now_us);
+	pass(&site->turn_at_us, now_us);
 	if (was_patient && !site->patience_us &&
 	    site->taken - site->patience_taken < site->patience_ready)
 		site->is_urged = true;
@@ -115,7 +139,7 @@ site_on_gate(struct schedule_site *site)
 void
 lane_on_ready(struct lane *lane, uint64_t less, uint64_t more)
 {
-	uint64_t *total = &lane->site->ready[lane->class];
+	uint64_t *total = &lane->goal->ready[lane->class];
 
 	BUG_UNLESS(lane->ready >= less);
 	lane->ready += more - less;
@@ -131,41 +155,41 @@ lane_on_ready(struct lane *lane, uint64_t less, uint64_t more)
 void
 lane_enter_ring(struct lane *lane)
 {
-	struct schedule_site *site = lane->site;
-	int64_t rank = site->served[lane->class] - HEAD_START;
+	struct goal *goal = lane->goal;
+	int64_t rank = goal->served[lane->class] - HEAD_START;
 
 	if (lane->is_blocked || lane->turn.position != NONE)
 		return;
 	if (lane->turn.rank > rank)
 		rank = lane->turn.rank;
-	heap_set(&site->rings[lane->class], &lane->turn, rank);
+	heap_set(&goal->rings[lane->class], &lane->turn, rank);
 }
 
 static void
 lane_block(struct lane *lane, struct tenant *tenant, int64_t until_us)
 {
-	struct schedule_site *site = lane->site;
+	struct goal *goal = lane->goal;
 
-	heap_remove(&site->rings[lane->class], &lane->turn);
-	BUG_UNLESS(site->ready[lane->class] >= lane->ready);
-	site->ready[lane->class] -= lane->ready;
+	heap_remove(&goal->rings[lane->class], &lane->turn);
+	BUG_UNLESS(goal->ready[lane->class] >= lane->ready);
+	goal->ready[lane->class] -= lane->ready;
 	lane->is_blocked = true;
 	list_append(&tenant->lanes, &lane->block_link);
 	heap_set(&tenant->s->timers, &tenant->timer, until_us);
-	site_update(site);
+	goal_update(goal);
 }
 
 static void
 lane_unblock(struct lane *lane)
 {
-	struct schedule_site *site = lane->site;
+	struct goal *goal = lane->goal;
 
 	list_remove(&lane->block_link);
 	lane->is_blocked = false;
-	site->ready[lane->class] += lane->ready;
+	goal->ready[lane->class] += lane->ready;
 	if (!list_is_empty(&lane->queues))
 		lane_enter_ring(lane);
-	site_update(site);
+	goal_update(goal);
 }
 
 void
@@ -304,6 +328,8 @@ limits_renew(struct schedule *s)
 	LIST_FOR_EACH(link, &s->sites) {
 		struct schedule_site *site =
 		    LIST_ENTRY(link, struct schedule_site, all_link);
+		if (!site->has_limits)
+			site->limits = limits_of_policy(&s->policy);
 		site->message_at_us = site->connect_at_us = 0;
 		site->denial = LEDGER_YES;
 		gate_arm(site);

@@ -37,14 +37,33 @@ schedule_queue_set_last_reply(struct schedule_queue *queue, struct span text)
 struct span
 schedule_queue_last_reply(const struct schedule_queue *queue)
 {
-	const struct schedule_site *site = queue->site;
+	const struct goal *goal = queue->goal;
 
-	if (site && site->reply_order > queue->reply_order)
-		return span_of(site->last_reply);
+	if (goal && goal->reply_order > queue->reply_order)
+		return span_of(goal->last_reply);
 	return span_of(queue->last_reply);
 }
 
 /* ---- facts ---- */
+
+/* Of a parked goal; in the past: it only waits for mail. */
+static int64_t
+first_probe(const struct goal *goal)
+{
+	int64_t at_us = TIME_NEVER;
+
+	LIST_FOR_EACH(link, &goal->ways) {
+		const struct schedule_site *site =
+		    LIST_ENTRY(link, struct schedule_site, goal_link);
+		if (site->is_retired)
+			continue;
+		if (site->timer.position == NONE)
+			return 0;
+		if (site->timer.rank < at_us)
+			at_us = site->timer.rank;
+	}
+	return at_us;
+}
 
 static int64_t
 next_due(const struct schedule_queue *q)
@@ -65,9 +84,9 @@ next_due(const struct schedule_queue *q)
 		at_us = s->now_us;
 	if (at_us != TIME_NEVER && q->pause_until_us > at_us)
 		at_us = q->pause_until_us;
-	if (at_us != TIME_NEVER && q->site && q->site->is_parked &&
-	    q->site->timer.position != NONE && q->site->timer.rank > at_us)
-		at_us = q->site->timer.rank;
+	if (at_us != TIME_NEVER && q->goal && goal_is_parked(q->goal) &&
+	    first_probe(q->goal) > at_us)
+		at_us = first_probe(q->goal);
 	return at_us;
 }
 
@@ -108,6 +127,8 @@ static const struct {
 	[SCHEDULE_BOUND_SPARED]          = { "spared",          "the site refused one more connection" },
 	[SCHEDULE_BOUND_CONNECTIONS]     = { "connections",     "the number of connections to the site" },
 	[SCHEDULE_BOUND_WINDOW]          = { "window",          "the connections that the site has proved to bear" },
+	[SCHEDULE_BOUND_NO_SOURCE]       = { "no_source",       "no source of its pool can be used" },
+	[SCHEDULE_BOUND_SUSPENDED]       = { "suspended",       "the site is suspended after a reply" },
 };
 
 /* clang-format on */
@@ -158,9 +179,9 @@ connections_bound(const struct schedule_site *site, int64_t *until_us)
 }
 
 static enum schedule_bound
-site_bound(const struct schedule_queue *q, int64_t *until_us)
+site_bound(const struct schedule_queue *q, const struct schedule_site *site,
+    int64_t *until_us)
 {
-	const struct schedule_site *site = q->site;
 	const struct schedule *s = q->s;
 
 	if (site->is_parked) {
@@ -177,6 +198,10 @@ site_bound(const struct schedule_queue *q, int64_t *until_us)
 		*until_us = timer_time(&tenant->timer);
 		return SCHEDULE_BOUND_TENANT_RATE;
 	}
+	if (site->suspended_us) {
+		*until_us = site->suspended_us;
+		return SCHEDULE_BOUND_SUSPENDED;
+	}
 	if (site->message_at_us) {
 		*until_us = site->message_at_us;
 		return SCHEDULE_BOUND_SITE_RATE;
@@ -184,8 +209,42 @@ site_bound(const struct schedule_queue *q, int64_t *until_us)
 	return connections_bound(site, until_us);
 }
 
+static bool
+is_freer(enum schedule_bound bound, int64_t at_us, enum schedule_bound than,
+    int64_t than_us)
+{
+	if (bound == SCHEDULE_BOUND_NOTHING || than == SCHEDULE_BOUND_NOTHING)
+		return than != SCHEDULE_BOUND_NOTHING;
+	return at_us < than_us;
+}
+
+/* Of several ways the one that is free first. */
 static enum schedule_bound
-bound_of(const struct schedule_queue *q, int64_t *until_us)
+goal_bound(const struct schedule_queue *q, int64_t *until_us,
+    const struct schedule_site **ret_site)
+{
+	enum schedule_bound best = SCHEDULE_BOUND_NO_SOURCE;
+
+	*ret_site = NULL;
+	LIST_FOR_EACH(link, &q->goal->ways) {
+		const struct schedule_site *site =
+		    LIST_ENTRY(link, struct schedule_site, goal_link);
+		int64_t at_us = TIME_NEVER;
+		if (site->is_retired)
+			continue;
+		enum schedule_bound bound = site_bound(q, site, &at_us);
+		if (*ret_site && !is_freer(bound, at_us, best, *until_us))
+			continue;
+		best = bound;
+		*until_us = at_us;
+		*ret_site = site;
+	}
+	return best;
+}
+
+static enum schedule_bound
+bound_of(const struct schedule_queue *q, int64_t *until_us,
+    const struct schedule_site **ret_site)
 {
 	if (!queue_has_mail(q))
 		return SCHEDULE_BOUND_NOTHING;
@@ -200,16 +259,29 @@ bound_of(const struct schedule_queue *q, int64_t *until_us)
 		*until_us = next_due(q);
 		return SCHEDULE_BOUND_SCHEDULE;
 	}
-	if (q->is_looked_up || q->place == PLACE_LOOKUP || !q->site)
+	if (q->is_looked_up || q->place == PLACE_LOOKUP || !q->goal)
 		return SCHEDULE_BOUND_LOOKUP;
-	return site_bound(q, until_us);
+	return goal_bound(q, until_us, ret_site);
+}
+
+static const struct schedule_site *
+goal_first_way(const struct goal *goal)
+{
+	LIST_FOR_EACH(link, &goal->ways) {
+		const struct schedule_site *site =
+		    LIST_ENTRY(link, struct schedule_site, goal_link);
+		if (!site->is_retired)
+			return site;
+	}
+	return NULL;
 }
 
 void
 schedule_queue_facts(const struct schedule *s,
     const struct schedule_queue *queue, struct schedule_queue_facts *ret_facts)
 {
-	const struct schedule_site *site = queue->site;
+	const struct goal *goal = queue->goal;
+	const struct schedule_site *site = goal ? goal_first_way(goal) : NULL;
 	uint64_t retry = 0;
 
 	BUG_UNLESS(queue->s == s);
@@ -225,7 +297,7 @@ schedule_queue_facts(const struct schedule *s,
 		.oldest_expire_us = oldest_expire(queue),
 		.held = queue->is_held,
 		.parked =
-		    (site && site->is_parked) ||
+		    (goal && goal_is_parked(goal)) ||
 		    (queue->pause_until_us > s->now_us && !queue->is_limited),
 		.hold_reason = span_of(queue->hold_reason),
 		.last_reply = schedule_queue_last_reply(queue),
@@ -233,13 +305,19 @@ schedule_queue_facts(const struct schedule *s,
 		.site_window = s->policy.site_connections,
 		.bound_until_us = TIME_NEVER,
 	};
-	ret_facts->bound = bound_of(queue, &ret_facts->bound_until_us);
+	ret_facts->bound = bound_of(queue, &ret_facts->bound_until_us, &site);
+	if (!goal)
+		return;
+	ret_facts->site = goal_name(goal);
+	ret_facts->site_connections = goal->connections;
+	ret_facts->pool = span_from(goal->name + goal->name_len + 1,
+	    goal->key_len - goal->name_len - 1);
 	if (!site)
 		return;
 	struct ledger_limits limits = site_limits(site);
+	ret_facts->site_limit = limits.connections;
 	ret_facts->site_window = ledger_window(&site->share, &limits);
-	ret_facts->site = schedule_site_name(site);
-	ret_facts->site_connections = site->open[0] + site->open[1];
+	ret_facts->source = schedule_site_source(site);
 }
 
 void
@@ -295,7 +373,7 @@ schedule_stats(const struct schedule *s, struct schedule_stats *ret_stats)
 {
 	*ret_stats = (struct schedule_stats){
 		.queues = map_count(s->queues_by_key),
-		.sites = s->site_count,
+		.sites = s->goal_count,
 		.sites_parked = s->sites_parked,
 		.connections = s->connections,
 		.deliveries = s->slab.used,

@@ -150,8 +150,8 @@ queue_hurry(struct schedule_queue *q)
 {
 	q->pause_until_us = 0;
 	queue_update(q);
-	if (q->site && queue_is_servable(q))
-		site_probe_now(q->site);
+	if (q->goal && queue_is_servable(q))
+		goal_probe_now(q->goal);
 }
 
 static size_t
@@ -188,7 +188,7 @@ schedule_look_up_again(struct schedule *s, const struct schedule_selector *sel)
 {
 	for (uint32_t i = 0; i < s->queue_count; i++) {
 		struct schedule_queue *q = queue_at(s, i);
-		if (!q || !q->site || !queue_matches(q, sel))
+		if (!q || !q->goal || !queue_matches(q, sel))
 			continue;
 		q->valid_until_us = s->now_us;
 		q->was_served = true; /* by the answer there was */

@@ -101,7 +101,7 @@ queue_blank(struct schedule *s, const struct schedule_key *key)
 	for (unsigned i = 0; i < LISTS; i++)
 		q->lists[i] = (struct fifo){ NONE, NONE, 0 };
 	list_init(&q->place_link);
-	list_init(&q->site_link);
+	list_init(&q->goal_link);
 	heap_node_init(&q->timer, TIMER_QUEUE);
 	q->index = NONE;
 	s->queue_bytes += sizeof *q + q->domain_len + 1;
@@ -132,7 +132,7 @@ queue_free(struct schedule_queue *q)
 	struct schedule_key key = schedule_queue_key(q);
 	struct key_bytes packed;
 
-	site_unbind(q);
+	goal_unbind(q);
 	if (!q->is_reaped)
 		(void)map_remove(s->queues_by_key, key_pack(&key, &packed));
 	for (uint32_t i = q->index; i != NONE; i = s->aliases[i]) {
@@ -183,7 +183,7 @@ queue_is_servable(const struct schedule_queue *q)
 static bool
 has_site(const struct schedule_queue *q)
 {
-	return q->site && (!q->was_served || q->valid_until_us > q->s->now_us);
+	return q->goal && (!q->was_served || q->valid_until_us > q->s->now_us);
 }
 
 static enum queue_place
@@ -193,7 +193,7 @@ right_place(const struct schedule_queue *q)
 		return PLACE_NOWHERE;
 	if (!has_site(q))
 		return PLACE_LOOKUP;
-	return q->site->is_parked ? PLACE_NOWHERE : PLACE_LANE;
+	return goal_is_parked(q->goal) ? PLACE_NOWHERE : PLACE_LANE;
 }
 
 void
@@ -201,7 +201,7 @@ queue_leave_place(struct schedule_queue *q)
 {
 	list_remove(&q->place_link);
 	if (q->place == PLACE_LANE && list_is_empty(&q->lane->queues))
-		heap_remove(&q->site->rings[q->class], &q->lane->turn);
+		heap_remove(&q->goal->rings[q->class], &q->lane->turn);
 	q->place = PLACE_NOWHERE;
 }
 
@@ -245,11 +245,11 @@ queue_update(struct schedule_queue *q)
 		lane_on_ready(q->lane, q->counted_ready, ready);
 	q->counted_ready = ready;
 	queue_set_timer(q);
-	if (!q->site)
+	if (!q->goal)
 		return;
-	if (q->site->is_parked && queue_is_servable(q))
-		site_probe_if_due(q->site);
-	site_update(q->site);
+	if (q->goal->parked_count && queue_is_servable(q))
+		goal_probe_if_due(q->goal);
+	goal_update(q->goal);
 }
 
 void
@@ -347,8 +347,7 @@ queue_matches(
 	struct schedule_selector here = *sel;
 
 	if (sel->site.len) {
-		if (!q->site ||
-		    !glob_matches(sel->site, schedule_site_name(q->site)))
+		if (!q->goal || !glob_matches(sel->site, goal_name(q->goal)))
 			return false;
 		here.site = SPAN_EMPTY;
 	}

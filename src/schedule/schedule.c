@@ -26,9 +26,10 @@ schedule_new(const struct schedule_policy *policy, uint64_t seed)
 	s->slab.free_head = NONE;
 	wheel_init(&s->wheel);
 	s->queues_by_key = map_new();
-	s->sites_by_name = map_new();
+	s->goals_by_name = map_new();
 	s->lanes_by_key = map_new();
 	s->replayed = map_new();
+	list_init(&s->goals);
 	list_init(&s->sites);
 	list_init(&s->to_look_up);
 	list_init(&s->to_wake);
@@ -57,20 +58,20 @@ schedule_free(struct schedule **s)
 			bool reserved = site->open[1] > 0;
 			ledger_give(&site->share, reserved);
 			site->open[reserved]--;
+			site->goal->connections--;
 		}
 		site->opening = 0;
 		site->closing = 0;
 	}
-	LIST_FOR_EACH_SAFE(link, &old->sites)
-		site_free_if_unused(
-		    LIST_ENTRY(link, struct schedule_site, all_link));
+	LIST_FOR_EACH_SAFE(link, &old->goals)
+		goal_free_if_unused(LIST_ENTRY(link, struct goal, all_link));
 	for (uint32_t i = 0; i < old->queue_count; i++)
 		if (old->queues[i] && old->queues[i]->index == i)
 			queue_free(old->queues[i]);
 	BUG_UNLESS(list_is_empty(&old->sites));
 	holds_free(old);
 	map_free(&old->queues_by_key, NULL);
-	map_free(&old->sites_by_name, NULL);
+	map_free(&old->goals_by_name, NULL);
 	map_free(&old->lanes_by_key, NULL);
 	map_free(&old->replayed, NULL);
 	slab_done(&old->slab);
@@ -96,7 +97,7 @@ void
 schedule_join(struct schedule *s, struct schedule_ledger *ledger,
     void (*tell)(void *arg), void *arg)
 {
-	BUG_UNLESS(!s->site_count);
+	BUG_UNLESS(!s->goal_count);
 	schedule_ledger_unref(&s->ledger);
 	s->ledger = schedule_ledger_ref(ledger);
 	ledger_member_init(&s->member, tell, arg);

@@ -15,7 +15,9 @@
  * operator does costs by queues (README.md tells how).
  *
  * A site that cannot be reached is parked: its queues are unlinked and cost
- * nothing; one probe tries again after a growing pause. Expiry and delay
+ * nothing; one probe tries again after a growing pause. Where a pool has
+ * several sources, each is a way of its own, which is parked, limited and
+ * suspended by itself, and they share the mail by weight. Expiry and delay
  * warnings come in time for all waiting mail: held, parked or unresolved.
  *
  * Why pull and not push: ready work is taken by a free connection at the last
@@ -52,7 +54,9 @@ struct schedule;
 /* Good while it has mail, waiting or taken, while its site is being looked up,
  * and otherwise until the next call of schedule_next_want. */
 struct schedule_queue;
-/* Good while a queue or a connection belongs to it. */
+/* A way to a receiving system, by one of our sources: its connections, limits
+ * and failures. Queues of one pool with the same goal share its ways. Good
+ * while a queue leads there or a connection belongs to it. */
 struct schedule_site;
 
 enum schedule_class {
@@ -211,10 +215,51 @@ struct schedule_site *schedule_set_site(struct schedule *s,
  * sites. A look-up under way is not asked again: its answer counts. */
 void schedule_look_up_again(
     struct schedule *s, const struct schedule_selector *sel);
-/* What the driver keeps with a site (hosts, addresses). */
+#define SCHEDULE_WAYS 64
+
+struct schedule_limits {
+	uint32_t connections; /* at least 1; all schedulers together */
+	uint32_t share; /* of those, this one's; 0: all */
+	uint32_t reserved; /* as reserved_connections of the policy */
+	uint32_t window_first;
+	struct schedule_rate message_rate, connection_rate;
+};
+
+/* One way to a site. */
+struct schedule_way {
+	struct span source; /* its name; "": the system chooses */
+	struct span ledger; /* what shares this name shares the limits */
+	uint32_t weight; /* of the mail, relative to other ways; at least 1 */
+	bool by_policy; /* the limits are the policy's, now and later */
+	struct schedule_limits limits;
+};
+
+/* The mail of different pools never shares connections, whatever the name. */
+struct schedule_place {
+	struct span name; /* of the site, for people and selectors */
+	struct span pool; /* or empty */
+	/* At most SCHEDULE_WAYS; none: nothing goes. Those that are there, by
+	 * source and ledger, get the new limits and weight; what is not named
+	 * any more takes no more mail. */
+	const struct schedule_way *ways;
+	size_t way_count;
+};
+
+/* As schedule_set_site, which gives a site one way, with the policy's limits
+ * and no source. The owner is one for all ways: NULL when the place is new. */
+void schedule_set_place(struct schedule *s, struct schedule_queue *queue,
+    const struct schedule_place *place, int64_t valid_until_us);
+void *schedule_place_owner(const struct schedule_queue *queue);
+void schedule_place_set_owner(struct schedule_queue *queue, void *owner);
+/* "" when the system chooses. */
+struct span schedule_site_source(const struct schedule_site *site);
+/* Nothing goes this way before. */
+void schedule_site_suspend(
+    struct schedule *s, struct schedule_site *site, int64_t until_us);
+/* What the driver keeps with a site (hosts, addresses), for all its ways. */
 void *schedule_site_owner(const struct schedule_site *site);
 void schedule_site_set_owner(struct schedule_site *site, void *owner);
-/* fn(owner) is called before a site without queues and connections is freed,
+/* fn(owner) is called before a site whose ways have no connections is freed,
  * for owners that are not NULL. */
 void schedule_on_site_free(struct schedule *s, void (*fn)(void *owner));
 struct span schedule_site_name(const struct schedule_site *site);
@@ -347,6 +392,8 @@ enum schedule_bound {
 	SCHEDULE_BOUND_SPARED, /* the site refused one more connection */
 	SCHEDULE_BOUND_CONNECTIONS, /* the site has as many as it may */
 	SCHEDULE_BOUND_WINDOW, /* … as it has proved to bear */
+	SCHEDULE_BOUND_NO_SOURCE, /* the pool has none that could be used */
+	SCHEDULE_BOUND_SUSPENDED, /* all ways are, for a time */
 };
 
 /* "the site cannot be reached", for people. */
@@ -367,8 +414,11 @@ struct schedule_queue_facts {
 	bool held, parked; /* parked: the site, or the queue's look-up */
 	struct span hold_reason;
 	struct span last_reply; /* queue's or, later, site's; or empty */
-	uint32_t site_connections; /* open or being opened */
-	uint32_t site_limit, site_window; /* all schedulers' together */
+	uint32_t site_connections; /* open or being opened, of all ways */
+	/* All schedulers' together, of the way that is named: the one that
+	 * binds least. */
+	uint32_t site_limit, site_window;
+	struct span source, pool;
 	enum schedule_bound bound;
 	int64_t bound_until_us; /* TIME_NEVER: nobody knows */
 };

@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/buf.h"
 #include "base/bug.h"
 #include "base/mem.h"
 #include "schedule/internal.h"
 
 #include <string.h>
 
-/* ---- binding queues ---- */
+/* A way that was out of use does not catch up on more turns than these. */
+#define TURNS_AHEAD 64
+#define TURN_SCALE 1000000U
+
+/* ---- lanes ---- */
 
 struct lane_key {
-	const struct schedule_site *site;
+	const struct goal *goal;
 	uint32_t tenant, class;
 };
 
 static struct lane *
-lane_get(struct schedule_queue *q, struct schedule_site *site)
+lane_get(struct schedule_queue *q, struct goal *goal)
 {
 	struct schedule *s = q->s;
-	struct lane_key key = { site, q->tenant, q->class };
+	struct lane_key key = { goal, q->tenant, q->class };
 	struct span bytes = span_from(&key, sizeof key);
 	struct lane *lane = map_get(s->lanes_by_key, bytes);
 
@@ -25,7 +30,7 @@ lane_get(struct schedule_queue *q, struct schedule_site *site)
 		heap_node_init(&lane->turn, TURN_LANE);
 		list_init(&lane->queues);
 		list_init(&lane->block_link);
-		lane->site = site;
+		lane->goal = goal;
 		lane->tenant = q->tenant;
 		lane->class = q->class;
 		(void)map_put(s->lanes_by_key, bytes, lane);
@@ -37,7 +42,7 @@ lane_get(struct schedule_queue *q, struct schedule_site *site)
 static void
 lane_release(struct schedule *s, struct lane *lane)
 {
-	struct lane_key key = { lane->site, lane->tenant, lane->class };
+	struct lane_key key = { lane->goal, lane->tenant, lane->class };
 
 	if (--lane->users)
 		return;
@@ -47,74 +52,291 @@ lane_release(struct schedule *s, struct lane *lane)
 	mem_free(lane);
 }
 
-static struct schedule_site *
-site_new(struct schedule *s, struct span name)
+/* ---- ways ---- */
+
+struct schedule_limits
+limits_of_policy(const struct schedule_policy *policy)
 {
-	struct schedule_site *site = mem_zalloc(sizeof *site + name.len + 1);
+	return (struct schedule_limits){
+		.connections = policy->site_connections,
+		.share = policy->site_share,
+		.reserved = policy->reserved_connections,
+		.window_first = policy->window_first,
+		.message_rate = policy->site_message_rate,
+		.connection_rate = policy->site_connection_rate,
+	};
+}
+
+static void
+site_new(struct goal *goal, const struct schedule_way *way)
+{
+	struct schedule *s = goal->s;
+	struct schedule_site *site =
+	    mem_zalloc(sizeof *site + way->source.len + 1);
 
 	site->s = s;
-	site->name_len = name.len;
-	if (name.len)
-		memcpy(site->name, name.ptr, name.len);
+	site->goal = goal;
+	site->source_len = way->source.len;
+	if (way->source.len)
+		memcpy(site->source, way->source.ptr, way->source.len);
+	site->ledger_name = span_dup(way->ledger);
+	site->turn = goal->turn;
 	list_init(&site->want_link);
-	list_init(&site->queues);
 	list_init(&site->idle[0]);
 	list_init(&site->idle[1]);
 	heap_node_init(&site->timer, TIMER_SITE);
 	heap_node_init(&site->gate, TIMER_GATE);
-	ledger_open(s->ledger, name, &s->member, s->now_us, &site->share);
+	ledger_open(
+	    s->ledger, way->ledger, &s->member, s->now_us, &site->share);
 	list_append(&s->sites, &site->all_link);
-	s->site_count++;
-	(void)map_put(s->sites_by_name, name, site);
-	return site;
+	list_append(&goal->ways, &site->goal_link);
+	goal->way_count++;
+}
+
+/* Out of everything but what its connections need to end. */
+static void
+site_retire(struct schedule_site *site)
+{
+	struct schedule *s = site->s;
+
+	if (site->is_retired)
+		return;
+	site->is_retired = true;
+	site->goal->way_count--;
+	site->goal->parked_count -= site->is_parked;
+	s->sites_parked -= site->is_parked;
+	site->is_parked = false;
+	list_remove(&site->want_link);
+	site->line = NULL;
+	heap_remove(&s->timers, &site->timer);
+	heap_remove(&s->timers, &site->gate);
+	ledger_waive(&site->share);
+	if (site->grant != GRANT_NONE)
+		ledger_give(&site->share, site->grant == GRANT_RESERVED);
+	site->grant = GRANT_NONE;
+}
+
+static void
+site_free(struct schedule_site *site)
+{
+	struct schedule *s = site->s;
+
+	site_retire(site);
+	list_remove(&site->all_link);
+	list_remove(&site->goal_link);
+	ledger_close(&site->share, s->now_us);
+	mem_free(site->ledger_name);
+	mem_free(site);
 }
 
 void
 site_free_if_unused(struct schedule_site *site)
 {
-	struct schedule *s = site->s;
+	struct goal *goal = site->goal;
 
-	if (!list_is_empty(&site->queues) || site->open[0] || site->open[1])
+	if (site->is_retired && !site->open[0] && !site->open[1])
+		site_free(site);
+	goal_free_if_unused(goal);
+}
+
+static struct schedule_site *
+find_way(const struct goal *goal, const struct schedule_way *way)
+{
+	LIST_FOR_EACH(link, &goal->ways) {
+		struct schedule_site *site =
+		    LIST_ENTRY(link, struct schedule_site, goal_link);
+		if (!site->is_retired &&
+		    span_eq(schedule_site_source(site), way->source) &&
+		    span_eq(span_of(site->ledger_name), way->ledger))
+			return site;
+	}
+	return NULL;
+}
+
+static bool
+is_named(const struct schedule_site *site, const struct schedule_place *place)
+{
+	for (size_t i = 0; i < place->way_count; i++)
+		if (span_eq(
+			schedule_site_source(site), place->ways[i].source) &&
+		    span_eq(span_of(site->ledger_name), place->ways[i].ledger))
+			return true;
+	return false;
+}
+
+static void
+goal_set_ways(struct goal *goal, const struct schedule_place *place)
+{
+	BUG_UNLESS(place->way_count <= SCHEDULE_WAYS);
+	LIST_FOR_EACH_SAFE(link, &goal->ways) {
+		struct schedule_site *site =
+		    LIST_ENTRY(link, struct schedule_site, goal_link);
+		if (is_named(site, place))
+			continue;
+		site_retire(site);
+		if (!site->open[0] && !site->open[1])
+			site_free(site);
+	}
+	for (size_t i = 0; i < place->way_count; i++) {
+		const struct schedule_way *way = &place->ways[i];
+		BUG_UNLESS(way->weight > 0 &&
+			   (way->by_policy || way->limits.connections > 0));
+		if (!find_way(goal, way))
+			site_new(goal, way);
+		struct schedule_site *site = find_way(goal, way);
+		site->weight = way->weight;
+		site->has_limits = !way->by_policy;
+		site->limits = way->by_policy
+				   ? limits_of_policy(&goal->s->policy)
+				   : way->limits;
+	}
+}
+
+/* ---- turns ---- */
+
+/* Is this way really in use, so that others should wait for it? */
+static bool
+is_going(const struct schedule_site *site)
+{
+	bool reserved;
+
+	if (site->is_retired || site->is_parked || site->suspended_us)
+		return false;
+	if (site_could_go(site) || site_could_connect(site, &reserved))
+		return true;
+	return site_usable(site) > 0 &&
+	       site->s->now_us - site->last_taken_us < TURN_PATIENCE_US;
+}
+
+bool
+site_lets_others(const struct schedule_site *site)
+{
+	const struct goal *goal = site->goal;
+
+	if (goal->way_count < 2)
+		return false;
+	LIST_FOR_EACH(link, &goal->ways) {
+		const struct schedule_site *other =
+		    LIST_ENTRY(link, struct schedule_site, goal_link);
+		if (other == site || other->turn >= site->turn ||
+		    !is_going(other))
+			continue;
+		return true;
+	}
+	return false;
+}
+
+void
+site_count_turn(struct schedule_site *site)
+{
+	struct goal *goal = site->goal;
+	uint64_t step = TURN_SCALE / site->weight;
+	uint64_t behind = (uint64_t)TURNS_AHEAD * TURN_SCALE;
+
+	site->last_taken_us = site->s->now_us;
+	if (goal->way_count < 2)
 		return;
-	if (site->owner && s->on_site_free)
-		s->on_site_free(site->owner);
-	list_remove(&site->all_link);
-	list_remove(&site->want_link);
-	heap_remove(&s->timers, &site->timer);
-	heap_remove(&s->timers, &site->gate);
-	if (site->grant != GRANT_NONE)
-		ledger_give(&site->share, site->grant == GRANT_RESERVED);
-	ledger_close(&site->share, s->now_us);
-	s->site_count--;
-	s->sites_parked -= site->is_parked;
-	(void)map_remove(s->sites_by_name, schedule_site_name(site));
+	if (site->turn + behind < goal->turn)
+		site->turn = goal->turn - behind;
+	site->turn += step ? step : 1;
+	if (site->turn > goal->turn)
+		goal->turn = site->turn;
+}
+
+/* ---- goals ---- */
+
+struct span
+goal_name(const struct goal *goal)
+{
+	return span_from(goal->name, goal->name_len);
+}
+
+bool
+goal_is_parked(const struct goal *goal)
+{
+	return goal->way_count > 0 && goal->parked_count == goal->way_count;
+}
+
+static struct goal *
+goal_new(struct schedule *s, struct span key, size_t name_len)
+{
+	struct goal *goal = mem_zalloc(sizeof *goal + key.len + 1);
+
+	goal->s = s;
+	goal->name_len = name_len;
+	goal->key_len = key.len;
+	BUG_UNLESS(key.ptr != NULL && key.len > name_len);
+	memcpy(goal->name, key.ptr, key.len);
+	list_init(&goal->queues);
+	list_init(&goal->ways);
+	list_append(&s->goals, &goal->all_link);
+	s->goal_count++;
+	(void)map_put(s->goals_by_name, key, goal);
+	return goal;
+}
+
+void
+goal_free_if_unused(struct goal *goal)
+{
+	struct schedule *s = goal->s;
+
+	if (!list_is_empty(&goal->queues) || goal->connections)
+		return;
+	if (goal->owner && s->on_site_free)
+		s->on_site_free(goal->owner);
+	LIST_FOR_EACH_SAFE(link, &goal->ways)
+		site_free(LIST_ENTRY(link, struct schedule_site, goal_link));
+	list_remove(&goal->all_link);
+	s->goal_count--;
+	(void)map_remove(
+	    s->goals_by_name, span_from(goal->name, goal->key_len));
 	for (unsigned i = 0; i < SCHEDULE_CLASSES; i++)
-		mem_free(site->rings[i].nodes);
-	mem_free(site->last_reply);
-	mem_free(site);
+		mem_free(goal->rings[i].nodes);
+	mem_free(goal->last_reply);
+	mem_free(goal);
+}
+
+static struct goal *
+goal_of(struct schedule *s, const struct schedule_place *place)
+{
+	struct buf key = BUF_EMPTY;
+
+	buf_append(&key, place->name);
+	buf_append(&key, span_from("", 1));
+	buf_append(&key, place->pool);
+	struct goal *goal = map_get(s->goals_by_name, buf_span(&key));
+	if (!goal)
+		goal = goal_new(s, buf_span(&key), place->name.len);
+	buf_done(&key);
+	return goal;
 }
 
 void
-site_bind(struct schedule_queue *q, struct span name)
+goal_bind(struct schedule_queue *q, const struct schedule_place *place)
 {
-	struct schedule_site *site = map_get(q->s->sites_by_name, name);
+	struct goal *goal = goal_of(q->s, place);
 
-	if (site && site == q->site)
+	if (goal != q->goal) {
+		goal_unbind(q);
+		q->goal = goal;
+		q->lane = lane_get(q, goal);
+		list_append(&goal->queues, &q->goal_link);
+	}
+	bool was_parked = goal_is_parked(goal);
+	goal_set_ways(goal, place);
+	if (goal_is_parked(goal) == was_parked)
 		return;
-	if (!site)
-		site = site_new(q->s, name);
-	site_unbind(q);
-	q->site = site;
-	q->lane = lane_get(q, site);
-	list_append(&site->queues, &q->site_link);
+	LIST_FOR_EACH(link, &goal->queues)
+		queue_update(
+		    LIST_ENTRY(link, struct schedule_queue, goal_link));
 }
 
 void
-site_unbind(struct schedule_queue *q)
+goal_unbind(struct schedule_queue *q)
 {
-	struct schedule_site *site = q->site;
+	struct goal *goal = q->goal;
 
-	if (!site)
+	if (!goal)
 		return;
 	if (q->place == PLACE_LANE)
 		queue_leave_place(q);
@@ -122,10 +344,10 @@ site_unbind(struct schedule_queue *q)
 	q->counted_ready = 0;
 	lane_release(q->s, q->lane);
 	q->lane = NULL;
-	q->site = NULL;
-	list_remove(&q->site_link);
-	site_update(site);
-	site_free_if_unused(site);
+	q->goal = NULL;
+	list_remove(&q->goal_link);
+	goal_update(goal);
+	goal_free_if_unused(goal);
 }
 
 /* ---- facts ---- */
@@ -133,19 +355,37 @@ site_unbind(struct schedule_queue *q)
 void *
 schedule_site_owner(const struct schedule_site *site)
 {
-	return site->owner;
+	return site->goal->owner;
 }
 
 void
 schedule_site_set_owner(struct schedule_site *site, void *owner)
 {
-	site->owner = owner;
+	site->goal->owner = owner;
+}
+
+void *
+schedule_place_owner(const struct schedule_queue *queue)
+{
+	return queue->goal->owner;
+}
+
+void
+schedule_place_set_owner(struct schedule_queue *queue, void *owner)
+{
+	queue->goal->owner = owner;
 }
 
 struct span
 schedule_site_name(const struct schedule_site *site)
 {
-	return span_from(site->name, site->name_len);
+	return goal_name(site->goal);
+}
+
+struct span
+schedule_site_source(const struct schedule_site *site)
+{
+	return span_from(site->source, site->source_len);
 }
 
 void
@@ -157,6 +397,6 @@ schedule_on_site_free(struct schedule *s, void (*fn)(void *owner))
 void
 schedule_site_set_last_reply(struct schedule_site *site, struct span text)
 {
-	text_replace(&site->last_reply, text, 500);
-	site->reply_order = ++site->s->reply_order;
+	text_replace(&site->goal->last_reply, text, 500);
+	site->goal->reply_order = ++site->s->reply_order;
 }

@@ -9,34 +9,34 @@
 #define COST_MAX 10000
 
 static int
-class_pick(struct schedule_site *site, bool reserved)
+class_pick(struct goal *goal, bool reserved)
 {
 	int classes = reserved ? SCHEDULE_BULK : SCHEDULE_CLASSES;
 	int chosen = -1;
 
 	for (int c = 0; c < classes; c++) {
-		if (!heap_first(&site->rings[c]))
+		if (!heap_first(&goal->rings[c]))
 			continue;
-		if (chosen < 0 || site->passed[c] >= TURNS_PASSED)
+		if (chosen < 0 || goal->passed[c] >= TURNS_PASSED)
 			chosen = c;
 	}
 	for (int c = chosen + 1; chosen >= 0 && c < classes; c++)
-		if (heap_first(&site->rings[c]))
-			site->passed[c]++;
+		if (heap_first(&goal->rings[c]))
+			goal->passed[c]++;
 	if (chosen >= 0)
-		site->passed[chosen] = 0;
+		goal->passed[chosen] = 0;
 	return chosen;
 }
 
 static struct schedule_queue *
-site_pick(struct schedule_site *site, bool reserved)
+goal_pick(struct goal *goal, bool reserved)
 {
-	int class = class_pick(site, reserved);
+	int class = class_pick(goal, reserved);
 
 	if (class < 0)
 		return NULL;
 	struct lane *lane =
-	    LIST_ENTRY(heap_first(&site->rings[class]), struct lane, turn);
+	    LIST_ENTRY(heap_first(&goal->rings[class]), struct lane, turn);
 	return LIST_ENTRY(lane->queues.next, struct schedule_queue, place_link);
 }
 
@@ -45,23 +45,23 @@ static void
 turn_end(struct schedule_queue *q, uint32_t rcpt_count)
 {
 	struct lane *lane = q->lane;
-	struct schedule_site *site = q->site;
+	struct goal *goal = q->goal;
 	uint32_t cost = rcpt_count < COST_MAX ? rcpt_count : COST_MAX;
 
-	if (lane->turn.rank > site->served[q->class])
-		site->served[q->class] = lane->turn.rank;
-	heap_set(&site->rings[q->class], &lane->turn, lane->turn.rank + cost);
+	if (lane->turn.rank > goal->served[q->class])
+		goal->served[q->class] = lane->turn.rank;
+	heap_set(&goal->rings[q->class], &lane->turn, lane->turn.rank + cost);
 	list_remove(&q->place_link);
 	list_append(&lane->queues, &q->place_link);
 }
 
 /* The queue to serve, checked to be servable still. */
 static struct schedule_queue *
-queue_next(struct schedule_site *site, bool reserved)
+queue_next(struct goal *goal, bool reserved)
 {
 	struct schedule_queue *q;
 
-	while ((q = site_pick(site, reserved))) {
+	while ((q = goal_pick(goal, reserved))) {
 		/* Its site may have to be looked up again by now. */
 		queue_update(q);
 		if (q->place == PLACE_LANE)
@@ -87,9 +87,10 @@ queue_permitted(struct schedule_site *site, bool reserved)
 {
 	struct schedule_queue *q;
 
-	if (site_is_lent(site) || !site_open_gate(site))
+	if (site->is_retired || site_is_lent(site) || site_lets_others(site) ||
+	    !site_open_gate(site))
 		return NULL;
-	while ((q = queue_next(site, reserved)))
+	while ((q = queue_next(site->goal, reserved)))
 		if (limit_take(q))
 			return q;
 	site_shut_gate(site);
@@ -133,6 +134,7 @@ schedule_take(struct schedule *s, struct schedule_connection *c, int64_t now_us,
 	c->state = CONNECTION_BUSY;
 	c->taken_us = s->now_us;
 	site->taken++;
+	site_count_turn(site);
 	struct schedule_delivery d = queue_pop(q);
 	q->in_flight += d.rcpt_count;
 	s->in_flight += d.rcpt_count;
@@ -198,15 +200,15 @@ schedule_return(struct schedule *s, struct schedule_queue *queue,
 /* ---- failures that come before any mail ---- */
 
 static struct schedule_queue *
-parked_pick(struct schedule_site *site)
+parked_pick(struct goal *goal)
 {
-	LIST_FOR_EACH(link, &site->queues) {
+	LIST_FOR_EACH(link, &goal->queues) {
 		struct schedule_queue *q =
-		    LIST_ENTRY(link, struct schedule_queue, site_link);
+		    LIST_ENTRY(link, struct schedule_queue, goal_link);
 		if (!queue_is_servable(q))
 			continue;
-		list_remove(&q->site_link);
-		list_append(&site->queues, &q->site_link);
+		list_remove(&q->goal_link);
+		list_append(&goal->queues, &q->goal_link);
 		return q;
 	}
 	return NULL;
@@ -216,11 +218,15 @@ bool
 schedule_site_failed(struct schedule *s, struct schedule_site *site,
     int64_t now_us, schedule_delivery_fn *fn, void *arg)
 {
+	struct goal *goal = site->goal;
+
 	schedule_hear(s, now_us);
-	if (site_usable(site))
-		return false;
+	LIST_FOR_EACH(link, &goal->ways)
+		if (site_usable(
+			LIST_ENTRY(link, struct schedule_site, goal_link)) > 0)
+			return false;
 	struct schedule_queue *q =
-	    site->is_parked ? parked_pick(site) : queue_next(site, false);
+	    goal_is_parked(goal) ? parked_pick(goal) : queue_next(goal, false);
 	if (!q)
 		return false;
 	struct schedule_delivery d = queue_pop(q);
@@ -239,9 +245,9 @@ lookup_end(struct schedule_queue *q)
 	q->s->lookups_open--;
 }
 
-struct schedule_site *
-schedule_set_site(struct schedule *s, struct schedule_queue *queue,
-    struct span site_name, int64_t valid_until_us)
+void
+schedule_set_place(struct schedule *s, struct schedule_queue *queue,
+    const struct schedule_place *place, int64_t valid_until_us)
 {
 	BUG_UNLESS(queue->s == s);
 	lookup_end(queue);
@@ -249,10 +255,25 @@ schedule_set_site(struct schedule *s, struct schedule_queue *queue,
 	queue->pause_until_us = 0;
 	queue->valid_until_us = valid_until_us;
 	queue->was_served = false;
-	site_bind(queue, site_name);
+	goal_bind(queue, place);
 	holds_apply(queue);
 	queue_update(queue);
-	return queue->site;
+}
+
+struct schedule_site *
+schedule_set_site(struct schedule *s, struct schedule_queue *queue,
+    struct span site_name, int64_t valid_until_us)
+{
+	struct schedule_way way = {
+		.ledger = site_name, .weight = 1, .by_policy = true
+	};
+	struct schedule_place place = {
+		.name = site_name, .ways = &way, .way_count = 1
+	};
+
+	schedule_set_place(s, queue, &place, valid_until_us);
+	return LIST_ENTRY(
+	    queue->goal->ways.next, struct schedule_site, goal_link);
 }
 
 /* The pause, and the next attempt of the one that is told, are the same time:

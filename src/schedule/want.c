@@ -142,7 +142,7 @@ want_wake(struct schedule *s, struct schedule_want *want)
 	BUG_UNLESS(c && c->state == CONNECTION_IDLE);
 	list_remove(&c->link);
 	c->state = CONNECTION_WOKEN;
-	site->coming[c->is_reserved]++;
+	site->goal->coming[c->is_reserved]++;
 	site_update(site);
 	*want = (struct schedule_want){
 		.type = SCHEDULE_WAKE, .site = site, .connection = c
@@ -175,7 +175,8 @@ want_close(struct schedule *s, struct schedule_want *want)
 		struct schedule_connection *c = site_idle(site);
 		BUG_UNLESS(c);
 		struct ledger_limits limits = site_limits(site);
-		if (!ledger_yields(&site->share, &limits)) {
+		if (!site->is_retired &&
+		    !ledger_yields(&site->share, &limits)) {
 			site_update(site);
 			continue;
 		}

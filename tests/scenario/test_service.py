@@ -163,12 +163,12 @@ def test_what_a_reload_cannot_read_is_said_at_the_start(relays, place):
     assert str(place / "tls.key") in relay.log_text()
 
 
-def test_sources_are_not_thought_to_be_used(relays):
+def test_sources_without_a_pool_are_not_thought_to_be_used(relays):
     source = {"name": "out1", "address": "192.0.2.9", "hostname": "out1.test"}
     relay = relays(sources=[source]).start()
-    assert relay.log_text().count("sources and pools are not used") == 1
+    assert relay.log_text().count("sources without pools are not used") == 1
     assert relay.run("reload").returncode == 0
-    wait_for(lambda: relay.log_text().count("sources and pools are not used") == 2,
+    wait_for(lambda: relay.log_text().count("sources without pools are not used") == 2,
              what="the warning again")
 
 

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The ways to a site. A pool's sources are each a way of their own, as long as
+ * their addresses are this machine's: every few seconds each is bound to, and
+ * one that is gone takes no mail until it is back. Mail whose pool has no
+ * source left waits.
+ */
+
+#include "base/bug.h"
+#include "base/mem.h"
+#include "deliver/internal.h"
+#include "log/log.h"
+#include "os/socket.h"
+
+#include <errno.h>
+
+#define LOOK_US (5 * US_PER_S)
+
+/* ---- what is here ---- */
+
+static struct span
+key_of(const struct config_source *source, char text[static NETADDR_TEXT_SIZE])
+{
+	return span_of(netaddr_format_ip(&source->address, text));
+}
+
+static bool
+is_missing(const struct dispatch *d, const struct config_source *source)
+{
+	char text[NETADDR_TEXT_SIZE];
+	return d->missing != NULL &&
+	       map_get(d->missing, key_of(source, text)) != NULL;
+}
+
+/* All dispatchers find the same: one of them says it. */
+static void
+tell(const struct dispatch *d, const struct config_source *source, int err)
+{
+	char text[NETADDR_TEXT_SIZE];
+	(void)netaddr_format_ip(&source->address, text);
+	if (d->number != 0)
+		return;
+	if (err < 0)
+		LOG(LOG_ERROR, "deliver",
+		    "a source is taken out: its address is not usable on this "
+		    "machine; give the address to an interface, or change "
+		    "sources in the config",
+		    LOG_C("source", source->name), LOG_C("address", text),
+		    LOG_C("error", error_text(err)));
+	else
+		LOG(LOG_INFO, "deliver", "a source is back",
+		    LOG_C("source", source->name), LOG_C("address", text));
+}
+
+/* True when that is news. */
+static bool
+note(struct dispatch *d, const struct config_source *source, int err)
+{
+	static char present;
+	char text[NETADDR_TEXT_SIZE];
+	struct span key = key_of(source, text);
+	if (is_missing(d, source) == (err < 0))
+		return false;
+	if (err < 0)
+		(void)map_put(d->missing, key, &present);
+	else
+		(void)map_remove(d->missing, key);
+	tell(d, source, err);
+	return true;
+}
+
+static bool
+look(struct dispatch *d)
+{
+	bool is_news = false;
+	for (size_t i = 0; i < d->config->source_count; i++) {
+		const struct config_source *source = &d->config->sources[i];
+		is_news |= note(d, source, socket_can_bind(&source->address));
+	}
+	if (d->config->source_count > 0)
+		loop_timer_set(
+		    d->loop, &d->source_timer, loop_now_us(d->loop) + LOOK_US);
+	return is_news;
+}
+
+static void
+on_time(struct loop_timer *timer)
+{
+	struct dispatch *d = LIST_ENTRY(timer, struct dispatch, source_timer);
+	if (look(d))
+		dispatch_look_up_again(d, 0);
+}
+
+void
+source_not_here(struct dispatch *d, const struct config_source *source)
+{
+	if (note(d, source, -EADDRNOTAVAIL))
+		dispatch_look_up_again(d, 0);
+}
+
+void
+sources_start(struct dispatch *d)
+{
+	loop_timer_clear(&d->source_timer);
+	map_free(&d->missing, NULL);
+	d->missing = map_new();
+	d->source_timer.on_time = on_time;
+	(void)look(d);
+}
+
+void
+sources_done(struct dispatch *d)
+{
+	loop_timer_clear(&d->source_timer);
+	map_free(&d->missing, NULL);
+}
+
+void
+dispatch_each_source(
+    const struct dispatch *d, dispatch_source_fn *fn, void *arg)
+{
+	for (size_t i = 0; i < d->config->source_count; i++)
+		fn(arg, &d->config->sources[i],
+		    is_missing(d, &d->config->sources[i]));
+}
+
+/* ---- ways ---- */
+
+static const struct config_pool *
+pool_of_stream(struct dispatch *d, uint32_t id)
+{
+	struct directory_snapshot *s = directory_snapshot(d->directory);
+	const struct directory_stream *stream = directory_stream(s, id);
+	const struct config_pool *pool = NULL;
+	if (stream != NULL && stream->pool[0] != '\0') {
+		pool = config_pool_find(d->config, span_of(stream->pool));
+		if (pool == NULL)
+			LOG(LOG_WARNING, "deliver",
+			    "a stream's pool is not in the config; its mail "
+			    "leaves by the default one",
+			    LOG_C("stream", stream->name),
+			    LOG_C("pool", stream->pool));
+	}
+	directory_snapshot_unref(&s);
+	return pool != NULL ? pool : config_pool_default(d->config);
+}
+
+const struct config_pool *
+pool_for(struct dispatch *d, const struct config_route *route,
+    const struct schedule_key *key)
+{
+	if (d->config->pool_count == 0 || config_route_is_local(route))
+		return NULL;
+	if (route->pool != NULL)
+		return config_pool_find(d->config, span_of(route->pool));
+	if (route->deliver != CONFIG_DELIVER_MX)
+		return NULL;
+	return pool_of_stream(d, key->stream);
+}
+
+static bool
+has_family(const struct plan *plan, enum netaddr_family family)
+{
+	for (size_t i = 0; i < plan->address_count; i++)
+		if (plan->addresses[i].address.family == family)
+			return true;
+	return false;
+}
+
+/* What shares limits: the site, by a source. */
+static struct span
+ledger_name(const char *site_name, const char *source, struct arena *arena)
+{
+	if (source == NULL)
+		return span_of(site_name);
+	return arena_printf(arena, "%s\n%s", site_name, source);
+}
+
+size_t
+ways_make(struct dispatch *d, const struct plan *plan,
+    const struct config_pool *pool, const char *site_name, struct arena *arena,
+    struct schedule_way ret_ways[static SCHEDULE_WAYS])
+{
+	size_t count = 0;
+	if (pool == NULL) {
+		ret_ways[0] = (struct schedule_way){
+			.ledger = ledger_name(site_name, NULL, arena),
+			.weight = 1,
+			.by_policy = true,
+		};
+		return 1;
+	}
+	for (size_t i = 0; i < pool->member_count; i++) {
+		const struct config_pool_member *m = &pool->members[i];
+		if (is_missing(d, m->source) ||
+		    !has_family(plan, m->source->address.family))
+			continue;
+		BUG_UNLESS(count < SCHEDULE_WAYS);
+		ret_ways[count++] = (struct schedule_way){
+			.source = span_of(m->source->name),
+			.ledger =
+			    ledger_name(site_name, m->source->name, arena),
+			.weight = m->weight,
+			.by_policy = true,
+		};
+	}
+	return count;
+}
