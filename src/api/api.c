@@ -19,6 +19,7 @@ static const struct route routes[] = {
 	{ "GET",    "/health",                          health_show,        true },
 	{ "GET",    "/metrics",                         metrics_show,       true },
 	{ "GET",    "/api/v1/status",                   status_show,        true },
+	{ "GET",    "/api/v1/doctor",                   doctor_show,        false },
 	{ "GET",    "/api/v1/tenants",                  tenants_list,       false },
 	{ "POST",   "/api/v1/tenants",                  tenants_add,        false },
 	{ "GET",    "/api/v1/tenants/{name}",           tenants_show,       false },

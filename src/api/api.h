@@ -8,6 +8,7 @@
  * and the event files can answer is answered, the rest is 503.
  *
  *	GET    /api/v1/status
+ *	GET    /api/v1/doctor               takes up to a minute and a half
  *	GET    /api/v1/tenants
  *	POST   /api/v1/tenants              {name}
  *	GET    /api/v1/tenants/{name}       DELETE: disable
@@ -89,6 +90,9 @@ struct api {
 	int (*reload)(void *owner, struct failure *ret_failure);
 	/* Those of now. */
 	void (*facts)(void *owner, struct api_facts *ret_facts);
+	/* The one in force, counted for the caller; also in a command of its
+	 * own. */
+	struct config *(*config)(void *owner);
 	void *owner;
 	int64_t started_us; /* wall */
 };

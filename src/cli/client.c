@@ -98,6 +98,12 @@ become_owner(const struct config *config, struct failure *f)
 	return privilege_drop(config->user, f);
 }
 
+static struct config *
+config_here(void *client)
+{
+	return config_ref(((struct client *)client)->config);
+}
+
 static int
 open_here(struct client *c, struct failure *f)
 {
@@ -109,6 +115,8 @@ open_here(struct client *c, struct failure *f)
 	c->api = (struct api){
 		.directory = c->directory,
 		.data_dir = dir,
+		.config = config_here,
+		.owner = c,
 	};
 	return 0;
 }

@@ -120,6 +120,7 @@ const struct command commands[] = {
 	{ "config", "check", "", 0, 0, "look for mistakes in the config", NULL, cmd_config_check },
 	{ "config", "show", "", 0, 0, "print the config in effect", explain, cmd_config_show },
 	{ "status", NULL, "", 0, 0, "health at a glance", NULL, cmd_status },
+	{ "doctor", NULL, "", 0, 0, "what should be mended: DNS, certificate, clock, disk", NULL, cmd_doctor },
 	{ "top", NULL, "", 0, 0, "status and largest queues, again and again", interval, cmd_top },
 	{ "tenant", "add", "NAME", 1, 1, "add a tenant", NULL, cmd_tenant_add },
 	{ "tenant", "list", "", 0, 0, "list tenants", NULL, cmd_tenant_list },

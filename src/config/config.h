@@ -197,6 +197,12 @@ struct config {
 	} reports;
 
 	struct {
+		char **blocklists; /* domains that are asked for addresses */
+		size_t blocklist_count;
+		char *probe; /* domain whose mail host is greeted; "": none */
+	} doctor;
+
+	struct {
 		int level; /* enum log_level */
 		int format; /* enum log_format */
 	} log;

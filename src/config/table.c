@@ -421,6 +421,19 @@ static const struct config_key report_keys[] = {
 static const struct config_table report_table = { "reports",
 	KEYS(report_keys) };
 
+static const struct config_key doctor_keys[] = {
+	{ "blocklists", VALUE_HOSTNAME,
+	    LIST(doctor.blocklists, doctor.blocklist_count),
+	    .default_text = "[zen.spamhaus.org, bl.spamcop.net, "
+			    "b.barracudacentral.org]",
+	    .explain = "DNS blocklists that are asked for the sources." },
+	{ "probe", VALUE_TEXT, AT(doctor.probe), .default_text = "gmail.com",
+	    .max = 253,
+	    .explain = "A domain whose mail server is greeted to find out "
+		       "whether the world can be reached; \"\": none." },
+};
+static const struct config_table doctor_table = { "doctor", KEYS(doctor_keys) };
+
 static const struct config_key log_keys[] = {
 	{ "level", VALUE_CHOICE, AT(log.level), .choices = level_names,
 	    .default_text = "info",
@@ -470,6 +483,8 @@ static const struct config_key root_keys[] = {
 	    .explain = "How mail is sent on." },
 	{ "reports", VALUE_MAP, .table = &report_table,
 	    .explain = "Delivery reports to senders." },
+	{ "doctor", VALUE_MAP, .table = &doctor_table,
+	    .explain = "What `posthouse doctor` asks of others." },
 	{ "log", VALUE_MAP, .table = &log_table,
 	    .explain = "The service's own log." },
 };

@@ -67,6 +67,15 @@ intake_set_config(struct intake *intake, struct config *config)
 	config_unref(&old);
 }
 
+struct config *
+intake_config(struct intake *intake)
+{
+	pthread_mutex_lock(&intake->lock);
+	struct config *config = config_ref(intake->config);
+	pthread_mutex_unlock(&intake->lock);
+	return config;
+}
+
 struct intake_message *
 message_new(struct intake *intake, const struct intake_client *client)
 {
@@ -75,9 +84,7 @@ message_new(struct intake *intake, const struct intake_client *client)
 	m->intake = intake;
 	m->arena = arena_new();
 	m->client = *client;
-	pthread_mutex_lock(&intake->lock);
-	m->config = config_ref(intake->config);
-	pthread_mutex_unlock(&intake->lock);
+	m->config = intake_config(intake);
 	m->now_us = clock_wall_us();
 	m->envelope.accepted_us = m->now_us;
 	return m;

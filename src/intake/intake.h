@@ -55,6 +55,8 @@ struct intake_options {
 struct intake *intake_new(const struct intake_options *options);
 void intake_free(struct intake **intake);
 void intake_set_config(struct intake *intake, struct config *config);
+/* The one in force, counted for the caller. Any thread. */
+struct config *intake_config(struct intake *intake);
 
 enum intake_origin {
 	INTAKE_SUBMISSION, /* may relay: authenticated or trusted */

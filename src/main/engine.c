@@ -225,6 +225,12 @@ start_server(struct engine *e, int fd, enum api_door door, struct failure *f)
 	    &e->api, fd, door, &e->servers[e->server_count++], f);
 }
 
+static struct config *
+engine_config(void *engine)
+{
+	return intake_config(((struct engine *)engine)->intake);
+}
+
 static int
 start_services(struct engine *e, struct failure *f)
 {
@@ -243,6 +249,7 @@ start_services(struct engine *e, struct failure *f)
 		.each_dispatch = reactor_each_dispatch,
 		.reload = engine_reload_from,
 		.facts = engine_facts,
+		.config = engine_config,
 		.owner = e,
 		.started_us = clock_wall_us(),
 	};

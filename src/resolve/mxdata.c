@@ -42,15 +42,10 @@ name_add_label(struct name *name, struct span label)
 }
 
 bool
-mx_rdata_parse(struct span rdata, struct mx_record *ret_record)
+name_rdata_parse(struct span rdata, char ret_name[static DNS_NAME_SIZE])
 {
 	struct name name = { .len = 0 };
 
-	if (rdata.len < 3)
-		return false;
-	const unsigned char *octets = (const unsigned char *)rdata.ptr;
-	uint16_t preference = (uint16_t)(octets[0] << 8 | octets[1]);
-	rdata = span_skip(rdata, 2);
 	for (;;) {
 		if (!rdata.len)
 			return false; /* the root label is missing */
@@ -65,9 +60,19 @@ mx_rdata_parse(struct span rdata, struct mx_record *ret_record)
 	}
 	if (rdata.len)
 		return false;
-	ret_record->preference = preference;
-	memcpy(ret_record->name, name.text, name.len);
-	ret_record->name[name.len] = '\0';
+	memcpy(ret_name, name.text, name.len);
+	ret_name[name.len] = '\0';
+	return true;
+}
+
+bool
+mx_rdata_parse(struct span rdata, struct mx_record *ret_record)
+{
+	if (rdata.len < 3 ||
+	    !name_rdata_parse(span_skip(rdata, 2), ret_record->name))
+		return false;
+	const unsigned char *octets = (const unsigned char *)rdata.ptr;
+	ret_record->preference = (uint16_t)(octets[0] << 8 | octets[1]);
 	return true;
 }
 

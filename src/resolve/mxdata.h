@@ -21,6 +21,10 @@ struct mx_record {
  * too short, too long, or not the name of a host. Never reads past the span. */
 bool mx_rdata_parse(struct span rdata, struct mx_record *ret_record);
 
+/* RDATA that is one uncompressed name, RFC 1035 §3.3.12 (PTR, CNAME), on the
+ * same terms. */
+bool name_rdata_parse(struct span rdata, char ret_name[static DNS_NAME_SIZE]);
+
 /* A name as text into lower case without the trailing dot. False: empty, too
  * long, or with characters that no host's name has (letters, digits, hyphen,
  * underscore). */

@@ -9,6 +9,7 @@ static const struct {
 	{ 'c', RESOLVE_CNAME },
 	{ 't', RESOLVE_TXT },
 	{ 'd', RESOLVE_TLSA },
+	{ 'p', RESOLVE_PTR },
 };
 
 char

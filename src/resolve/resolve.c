@@ -31,6 +31,9 @@ static const struct {
 	 * not count as dead for a quarter of an hour. */
 	{ "infra-host-ttl:", "60" },
 	{ "infra-keep-probing:", "yes" },
+	/* Names of private addresses, too, are the server's to tell. */
+	{ "unblock-lan-zones:", "yes" },
+	{ "insecure-lan-zones:", "yes" },
 };
 
 static int
@@ -121,10 +124,12 @@ static int
 finish_settings(
     struct ub_ctx *ctx, const struct resolver_options *o, struct failure *f)
 {
-	int err = ub_ctx_zone_remove(ctx, "test.");
+	static const char *const zones[] = { "test.", "home.arpa.",
+		"127.in-addr.arpa." };
+	int err = 0;
 
-	if (!err)
-		err = ub_ctx_zone_remove(ctx, "home.arpa.");
+	for (size_t i = 0; i < sizeof zones / sizeof *zones && !err; i++)
+		err = ub_ctx_zone_remove(ctx, zones[i]);
 	if (!err)
 		return 0;
 	if (o->dnssec && o->trust_anchor)

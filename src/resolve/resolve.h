@@ -99,7 +99,12 @@ struct resolve_query *resolve_host(
 
 /* ---- records as they are ---- */
 
-enum resolve_type { RESOLVE_CNAME = 5, RESOLVE_TXT = 16, RESOLVE_TLSA = 52 };
+enum resolve_type {
+	RESOLVE_CNAME = 5,
+	RESOLVE_PTR = 12,
+	RESOLVE_TXT = 16,
+	RESOLVE_TLSA = 52
+};
 
 /* RESOLVE_OK with no record: the name is there, the type is not. */
 struct resolve_records {

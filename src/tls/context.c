@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <string.h>
 #include <time.h>
 
@@ -186,6 +187,22 @@ int64_t
 tls_context_certificate_end_us(const struct tls_context *context)
 {
 	return context->end_us;
+}
+
+bool
+tls_context_is_for(const struct tls_context *context, const char *name)
+{
+	X509 *leaf = SSL_CTX_get0_certificate(context->ssl_ctx);
+
+	return leaf && X509_check_host(leaf, name, 0, 0, NULL) == 1;
+}
+
+bool
+tls_context_is_self_signed(const struct tls_context *context)
+{
+	X509 *leaf = SSL_CTX_get0_certificate(context->ssl_ctx);
+
+	return leaf && X509_check_issued(leaf, leaf) == X509_V_OK;
 }
 
 int

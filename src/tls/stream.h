@@ -56,6 +56,10 @@ MUST_CHECK int tls_context_new_server(const char *certificate_path,
     struct failure *ret_failure);
 /* When a server's certificate ends, wall time; 0: not known. */
 int64_t tls_context_certificate_end_us(const struct tls_context *context);
+/* Whether a server's certificate is good for this name. */
+bool tls_context_is_for(const struct tls_context *context, const char *name);
+/* Whether nobody else vouches for it. */
+bool tls_context_is_self_signed(const struct tls_context *context);
 /* From PEM in memory: the key is read before privileges drop. */
 MUST_CHECK int tls_context_new_server_pem(struct span certificate,
     struct span key, struct tls_context **ret_context,
