@@ -71,6 +71,9 @@
 struct api_facts {
 	char hostname[256];
 	int64_t certificate_end_us; /* wall; 0: there is none */
+	/* DNSSEC: "validates", "checking", "fails", "off". Static. */
+	const char *dnssec;
+	char dnssec_problem[320]; /* why it fails */
 };
 
 /* From so long before a certificate's end on it is warned of. */

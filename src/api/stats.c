@@ -98,6 +98,13 @@ warnings_json(const struct api_facts *facts)
 		    json_sprintf("the certificate ends on %s: renew it and "
 				 "`posthouse reload`",
 			time_format_rfc3339(end_us, text)));
+	if (*facts->dnssec_problem)
+		json_array_append_new(list,
+		    json_sprintf("DNSSEC does not work, so DANE is off and "
+				 "answers are believed as they come: %s; mend "
+				 "resolver.servers or resolver.trust_anchor, "
+				 "or set resolver.dnssec: false",
+			facts->dnssec_problem));
 	return list;
 }
 

@@ -141,6 +141,7 @@ status_show(struct call *call)
 	    root, "data_dir", json_text(span_of(api->data_dir)));
 	json_object_set_new(
 	    root, "certificate_ends", json_time(facts.certificate_end_us));
+	json_object_set_new(root, "dnssec", json_string(facts.dnssec));
 	json_object_set_new(root, "started", json_time(api->started_us));
 	json_object_set_new(root, "uptime_seconds",
 	    json_integer(uptime_us > 0 ? uptime_us / US_PER_S : 0));

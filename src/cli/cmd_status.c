@@ -55,6 +55,7 @@ status_print(const json_t *root)
 		print_fact("loading",
 		    "%lld %% of what was queued before the start",
 		    number_at(spool, "loaded_percent"));
+	print_fact("dnssec", "%s", text_at(root, "dnssec"));
 	json_array_foreach(json_object_get(root, "problems"), i, line)
 	    print_fact("problem", "%s", json_string_value(line));
 	json_array_foreach(json_object_get(root, "warnings"), i, line)

@@ -193,6 +193,7 @@ append_last_route(struct config *c)
 		.deliver = CONFIG_DELIVER_MX,
 		.port = SMTP_PORT,
 		.tls = CONFIG_ROUTE_TLS_OPPORTUNISTIC,
+		.dane = true,
 	};
 }
 

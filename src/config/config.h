@@ -71,6 +71,7 @@ struct config_route {
 	bool tls_verify; /* smtp, lmtp: check certificate and name;
 				   default: with require, yes */
 	char *tls_ca; /* CA file for this route, or NULL: system's */
+	bool dane; /* mx: follow TLSA records (RFC 7672) */
 	char *username;
 	char *password_file;
 	char *password; /* read from password_file when loaded */

@@ -141,6 +141,10 @@ static const struct config_key route_keys[] = {
 	{ "tls_ca", VALUE_PATH, IN(config_route, tls_ca), .default_text = "",
 	    .explain = "PEM file with the authorities believed on this route, "
 		       "instead of the system's." },
+	{ "dane", VALUE_BOOL, IN(config_route, dane), .default_text = "true",
+	    .explain = "mx: where a domain's DNS is signed and has TLSA "
+		       "records, mail goes only to servers that match them "
+		       "(RFC 7672)." },
 	{ "username", VALUE_TEXT, IN(config_route, username),
 	    .default_text = "", .max = 255,
 	    .explain = "smtp and lmtp: the name to log in with; needs "

@@ -132,6 +132,7 @@ record(struct dispatch *d, struct backlog_entry *e)
 		.site = span_of(cause->site),
 		.peer_host = span_of(cause->peer_host),
 		.peer_address = span_of(cause->peer_address),
+		.tls_policy = cause->tls_policy,
 		.recounted = cause->recounted,
 		.order = cause->order,
 	};

@@ -38,7 +38,13 @@ static loop_timer_fn on_timer;
 const char *
 connection_host(const struct connection *c)
 {
-	return c->plan->hosts[c->plan->addresses[c->at].host];
+	return connection_plan_host(c)->name;
+}
+
+const struct plan_host *
+connection_plan_host(const struct connection *c)
+{
+	return &c->plan->hosts[c->plan->addresses[c->at].host];
 }
 
 const struct netaddr *
@@ -76,6 +82,8 @@ connection_attempt(const struct connection *c)
 		.source_address = span_of(c->source),
 		.tls = span_of(c->tls),
 		.tls_verified = c->tls_verified,
+		.tls_policy =
+		    secure_policy_name(c->plan, connection_plan_host(c)),
 	};
 }
 
@@ -188,6 +196,8 @@ connection_fail(struct connection *c, const char *step,
 		problem->site = span_dup(schedule_site_name(c->counted.site));
 	problem->peer_host = mem_strdup(connection_host(c));
 	problem->peer_address = mem_strdup(c->peer);
+	problem->tls_policy =
+	    secure_policy_name(c->plan, connection_plan_host(c));
 	cause_unref(&c->problem);
 	c->problem = problem;
 	c->all_final &= !local && span_eq(span_of(step), SPAN("banner")) &&
@@ -312,7 +322,14 @@ try_next(struct connection *c)
 		return;
 	}
 	const struct netaddr *to = connection_address(c);
+	const struct plan_host *host = connection_plan_host(c);
 	(void)netaddr_format(to, c->peer);
+	if (host->security == SECURITY_BARRED) {
+		c->tries--;
+		fail_locally(
+		    c, "tls", host->problem, (struct enhanced_code){ 7, 5, 4 });
+		return;
+	}
 	int fd = socket_connect(to, c->from != NULL ? &c->from->address : NULL);
 	if (fd == -EADDRNOTAVAIL && c->from != NULL)
 		source_not_here(d, c->from);
@@ -372,6 +389,7 @@ may_go_plain(const struct connection *c)
 	const struct config_route *route = c->plan->route;
 	return route->tls == CONFIG_ROUTE_TLS_OPPORTUNISTIC &&
 	       route->username == NULL && !route->tls_verify &&
+	       connection_plan_host(c)->security == SECURITY_ROUTE &&
 	       !has_implicit_tls(c);
 }
 
@@ -394,6 +412,29 @@ on_tls_failed(struct connection *c, const char *why)
 	c->tries--;
 }
 
+static struct tls_connect_options
+connect_options(const struct connection *c)
+{
+	const struct config_route *route = c->plan->route;
+	const struct plan_host *host = connection_plan_host(c);
+	struct netaddr literal;
+	bool named = host->name[0] != '[' &&
+		     !netaddr_parse_ip(span_of(host->name), &literal);
+	if (host->security == SECURITY_DANE)
+		return (struct tls_connect_options){
+			.server_name = host->base,
+			.dane = host->dane,
+			.dane_count = host->dane_count,
+			.other_name = strcmp(host->base, host->name) != 0
+					  ? host->name
+					  : NULL,
+		};
+	return (struct tls_connect_options){
+		.server_name = named || route->tls_verify ? host->name : NULL,
+		.verify = route->tls_verify,
+	};
+}
+
 void
 connection_begin_tls(struct connection *c)
 {
@@ -407,14 +448,7 @@ connection_begin_tls(struct connection *c)
 		on_tls_failed(c, failure.text);
 		return;
 	}
-	const char *host = connection_host(c);
-	struct netaddr literal;
-	bool named =
-	    host[0] != '[' && !netaddr_parse_ip(span_of(host), &literal);
-	struct tls_connect_options options = {
-		.server_name = named || route->tls_verify ? host : NULL,
-		.verify = route->tls_verify,
-	};
+	struct tls_connect_options options = connect_options(c);
 	int err = stream_connect_tls(c->stream, context, &options);
 	tls_context_unref(&context);
 	if (err < 0) {

@@ -36,12 +36,19 @@ struct dispatch_options {
 	/* Of connections, beside the config's limit: the process has other uses
 	 * for its descriptors. */
 	uint32_t connections_cap;
+	/* Whether validation by DNSSEC works is being found out: what needs
+	 * DNS waits for dispatch_set_validation. */
+	bool awaits_validation;
 };
 
 MUST_CHECK int dispatch_new(const struct dispatch_options *options,
     struct dispatch **ret_dispatch, struct failure *ret_failure);
 void dispatch_free(struct dispatch **dispatch);
 void dispatch_reload(struct dispatch *dispatch, struct config *config);
+
+/* The verdict. When validation does not work, answers are believed without,
+ * and DANE is off. */
+void dispatch_set_validation(struct dispatch *dispatch, bool works);
 
 /* How many of `count` dispatchers may get mail: with more of them than a limit
  * allows connections, one each would be too many. */

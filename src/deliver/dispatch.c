@@ -146,7 +146,8 @@ make_resolver(struct dispatch *d, struct resolver **ret_resolver,
 	struct resolver_options options = {
 		.servers = config->resolver.servers,
 		.server_count = config->resolver.server_count,
-		.dnssec = config->resolver.dnssec,
+		.dnssec = config->resolver.dnssec &&
+			  d->validation != VALIDATION_FAILS,
 		.trust_anchor = config->resolver.trust_anchor,
 		.timeout_us = config->resolver.timeout_us,
 		.allow_private = config->delivery.allow_private,
@@ -448,6 +449,8 @@ dispatch_new(const struct dispatch_options *options,
 	schedule_on_site_free(d->schedule, site_on_free);
 	if (options->ledger != NULL)
 		schedule_join(d->schedule, options->ledger, tell_news, d);
+	d->validation =
+	    options->awaits_validation ? VALIDATION_UNKNOWN : VALIDATION_WORKS;
 	int err = make_resolver(d, &d->resolver, ret_failure);
 	if (err < 0) {
 		dispatch_free(&d);
@@ -525,6 +528,23 @@ renew_resolver(struct dispatch *d)
 	}
 	lookup_restart_all(d);
 	resolver_free(&old);
+}
+
+void
+dispatch_set_validation(struct dispatch *d, bool works)
+{
+	enum validation before = d->validation;
+	d->validation = works ? VALIDATION_WORKS : VALIDATION_FAILS;
+	if (d->validation == before)
+		return;
+	if (before == VALIDATION_UNKNOWN && works)
+		lookup_restart_all(d);
+	else
+		renew_resolver(d);
+	if (before != VALIDATION_UNKNOWN)
+		schedule_look_up_again(
+		    d->schedule, &(struct schedule_selector){ .tenant = 0 });
+	dispatch_pump_soon(d);
 }
 
 /* Connections go on under the config they were made by; what differs between

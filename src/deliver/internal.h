@@ -6,6 +6,7 @@
  *
  *	dispatch.c    the dispatcher: the scheduler's wants, limits, timers
  *	lookup.c      a queue's domain becomes a site
+ *	secure.c      what each of a site's hosts must show: TLSA records
  *	site.c        what is known of a site: its route, hosts, addresses
  *	source.c      the ways to it: pools and their sources
  *	connect.c     one connection: host by host, up to a greeting
@@ -89,6 +90,26 @@ enum {
 	PLAN_ADDRESSES_MAX = 32, /* bits of connection.tried */
 };
 
+/* What a host must show before it gets mail, beside what the route says. */
+enum security {
+	SECURITY_ROUTE, /* nothing */
+	SECURITY_ENCRYPTED, /* TLS; it has TLSA records, but none is usable */
+	SECURITY_DANE, /* a key that a TLSA record names */
+	SECURITY_BARRED, /* .problem: it may not be used now */
+};
+
+struct plan_host {
+	char *name;
+	char *canonical; /* the name is an alias of this; or NULL */
+	bool secure; /* MX and address answers validated */
+	enum security security;
+	char *base; /* DANE: the TLSA base domain */
+	struct tls_dane_record *dane; /* into .octets */
+	size_t dane_count;
+	char *octets;
+	char *problem;
+};
+
 struct plan_address {
 	struct netaddr address;
 	size_t host;
@@ -102,7 +123,9 @@ struct plan {
 	struct config *config; /* counted: route lives in it */
 	const struct config_route *route;
 	char *place; /* all of the route that sites differ by */
-	char **hosts;
+	bool mx_secure; /* the MX answer was validated */
+	const char *terms; /* of the site's name, beside the route's */
+	struct plan_host *hosts;
 	size_t host_count;
 	struct plan_address addresses[PLAN_ADDRESSES_MAX];
 	size_t address_count;
@@ -114,6 +137,22 @@ void plan_unref(struct plan **plan);
 void plan_add_host(struct plan *plan, const struct resolve_host *host);
 void plan_add_address(
     struct plan *plan, const char *host, const struct netaddr *address);
+
+/* ---- secure.c ---- */
+
+struct secure;
+
+/* Looks for what the hosts of an MX plan must show and writes it into the
+ * plan. Done may be called before this returns; then the handle is NULL, else
+ * it is good until then. valid_until_us: of the plan, now. */
+typedef void secure_fn(void *arg, int64_t valid_until_us);
+struct secure *secure_find(struct dispatch *d, struct plan *plan,
+    int64_t valid_until_us, secure_fn *fn, void *arg);
+void secure_cancel(struct secure **secure);
+/* "dane", "dane-unusable", "require", "opportunistic", "none": what the host
+ * had to show. Static. */
+const char *secure_policy_name(
+    const struct plan *plan, const struct plan_host *host);
 
 /* The driver's side of a place, of all its ways; its owner there. */
 struct site {
@@ -164,6 +203,7 @@ struct attempt {
 	bool is_final; /* no further hop: maildir, LMTP */
 	const char *route;
 	struct span site, peer_host, peer_address, source_address, tls;
+	const char *tls_policy; /* as by secure_policy_name, or NULL */
 	bool tls_verified;
 	int64_t took_us;
 	bool recounted; /* counted before; it could not be recorded then */
@@ -199,6 +239,7 @@ struct cause {
 	char text[512];
 	const char *route;
 	char *site, *peer_host, *peer_address; /* or NULL */
+	const char *tls_policy; /* as by secure_policy_name, or NULL */
 	struct dispatch_order *order; /* counted, or NULL */
 };
 
@@ -414,6 +455,7 @@ void connection_close(struct connection *c);
 /* The site loses this connection (once). */
 void connection_leave_site(struct connection *c, bool failed);
 const char *connection_host(const struct connection *c);
+const struct plan_host *connection_plan_host(const struct connection *c);
 const struct netaddr *connection_address(const struct connection *c);
 void connection_set_timer(struct connection *c, int64_t after_us);
 void connection_watch(struct connection *c, unsigned events);
@@ -471,6 +513,12 @@ struct hint {
 	int64_t no_chunks_until_us; /* it offers BDAT and refuses it */
 };
 
+enum validation {
+	VALIDATION_UNKNOWN, /* what needs DNS waits for the verdict */
+	VALIDATION_WORKS, /* or is not wanted */
+	VALIDATION_FAILS, /* the resolver does without it */
+};
+
 struct dispatch_counters {
 	atomic_uint_fast64_t connections_open, connections_made,
 	    connections_failed;
@@ -487,6 +535,7 @@ struct dispatch {
 	uint32_t share, number, connections_cap; /* as in the options */
 	struct schedule *schedule;
 	struct resolver *resolver;
+	enum validation validation;
 
 	struct loop_timer timer; /* looks at the scheduler's wants */
 	struct loop_item news; /* of the schedulers' ledger */

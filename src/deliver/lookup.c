@@ -21,12 +21,18 @@ struct lookup {
 	struct config *config; /* counted: route lives in it */
 	const struct config_route *route;
 	struct resolve_query *query;
+	/* mx: the hosts are known, what they must show is being asked. */
+	struct plan *plan;
+	char *mx_site;
+	struct secure *secure;
 };
 
 static void
 lookup_free(struct lookup *l)
 {
 	list_remove(&l->link);
+	plan_unref(&l->plan);
+	mem_free(l->mx_site);
 	config_unref(&l->config);
 	mem_free(l);
 }
@@ -78,12 +84,40 @@ hosts_before_us(const struct resolve_answer *answer, const char *hostname)
 }
 
 static void
+on_secure(void *arg, int64_t valid_until_us)
+{
+	struct lookup *l = arg;
+	struct dispatch *d = l->dispatch;
+	struct plan *plan = l->plan;
+	l->plan = NULL;
+	site_assign(d, l->queue, plan, l->mx_site, valid_until_us);
+	lookup_free(l);
+	dispatch_pump_soon(d);
+}
+
+/* Takes the plan and ends the lookup, now or later. */
+static void
+secure_plan(
+    struct lookup *l, struct plan *plan, const struct resolve_answer *answer)
+{
+	plan->mx_secure = answer->mx_secure;
+	l->plan = plan;
+	l->mx_site = mem_strdup(answer->site);
+	/* NULL: it is done, and l is gone. */
+	struct secure *secure = secure_find(
+	    l->dispatch, plan, answer->valid_until_us, on_secure, l);
+	if (secure != NULL)
+		l->secure = secure;
+}
+
+/* True: the lookup is at its end. */
+static bool
 finish(struct lookup *l, const struct resolve_answer *answer)
 {
 	struct dispatch *d = l->dispatch;
 	if (answer->result != RESOLVE_OK) {
 		fail(d, l->queue, answer);
-		return;
+		return true;
 	}
 	bool mx = l->route->deliver == CONFIG_DELIVER_MX;
 	size_t count = answer->host_count;
@@ -92,10 +126,14 @@ finish(struct lookup *l, const struct resolve_answer *answer)
 	struct plan *plan = plan_new(l->config, l->route);
 	for (size_t i = 0; i < count; i++)
 		plan_add_host(plan, &answer->hosts[i]);
+	if (plan->address_count > 0 && mx) {
+		secure_plan(l, plan, answer);
+		return false;
+	}
 	if (plan->address_count > 0) {
 		site_assign(
 		    d, l->queue, plan, answer->site, answer->valid_until_us);
-		return;
+		return true;
 	}
 	plan_unref(&plan);
 	bool loops = count < answer->host_count;
@@ -103,6 +141,7 @@ finish(struct lookup *l, const struct resolve_answer *answer)
 		.result = loops ? RESOLVE_LOOP : RESOLVE_NO_ADDRESS,
 	};
 	fail(d, l->queue, &none);
+	return true;
 }
 
 static void
@@ -110,7 +149,9 @@ on_answer(void *arg, const struct resolve_answer *answer)
 {
 	struct lookup *l = arg;
 	struct dispatch *d = l->dispatch;
-	finish(l, answer);
+	l->query = NULL;
+	if (!finish(l, answer))
+		return;
 	lookup_free(l);
 	dispatch_pump_soon(d);
 }
@@ -209,7 +250,8 @@ site_find(struct dispatch *d, struct schedule_queue *queue)
 		return;
 	}
 	list_append(&d->lookups, &l->link);
-	ask(l);
+	if (d->validation != VALIDATION_UNKNOWN)
+		ask(l);
 }
 
 void
@@ -226,6 +268,7 @@ lookup_restart_all(struct dispatch *d)
 		struct lookup *l = LIST_ENTRY(old.next, struct lookup, link);
 		struct schedule_queue *queue = l->queue;
 		resolve_cancel(&l->query);
+		secure_cancel(&l->secure);
 		lookup_free(l);
 		site_find(d, queue);
 	}
@@ -237,6 +280,7 @@ lookup_free_all(struct dispatch *d)
 	LIST_FOR_EACH_SAFE(link, &d->lookups) {
 		struct lookup *l = LIST_ENTRY(link, struct lookup, link);
 		resolve_cancel(&l->query);
+		secure_cancel(&l->secure);
 		lookup_free(l);
 	}
 }

@@ -213,6 +213,7 @@ event_of_attempt(const struct telling *t, int64_t next_us, uint8_t attempt)
 		.source_address = a->source_address,
 		.tls = a->tls,
 		.tls_verified = a->tls_verified,
+		.tls_policy = span_of(a->tls_policy),
 		.attempt_us = a->took_us,
 		.age_us = now_us > m->accepted_us ? now_us - m->accepted_us : 0,
 		.next_attempt_us = next_us,

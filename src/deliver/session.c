@@ -23,7 +23,8 @@ tls_policy(const struct connection *c)
 	struct dispatch *d = c->dispatch;
 	const struct config_route *route = c->plan->route;
 	const struct hint *hint = dispatch_find_hint(d, connection_address(c));
-	if (route->tls == CONFIG_ROUTE_TLS_REQUIRE)
+	if (route->tls == CONFIG_ROUTE_TLS_REQUIRE ||
+	    connection_plan_host(c)->security != SECURITY_ROUTE)
 		return SMTP_CLIENT_TLS_REQUIRE;
 	if (route->tls == CONFIG_ROUTE_TLS_NONE ||
 	    connection_address(c)->family == NETADDR_UNIX)

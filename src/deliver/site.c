@@ -15,7 +15,8 @@ plan_new(struct config *config, const struct config_route *route)
 	plan->config = config_ref(config);
 	plan->route = route;
 	plan->place = route_place(route);
-	plan->hosts = mem_alloc(PLAN_HOSTS_MAX * sizeof *plan->hosts);
+	plan->hosts = mem_zalloc(PLAN_HOSTS_MAX * sizeof *plan->hosts);
+	plan->terms = "";
 	return plan;
 }
 
@@ -34,8 +35,15 @@ plan_unref(struct plan **plan)
 	*plan = NULL;
 	if (p == NULL || --p->references > 0)
 		return;
-	for (size_t i = 0; i < p->host_count; i++)
-		mem_free(p->hosts[i]);
+	for (size_t i = 0; i < p->host_count; i++) {
+		struct plan_host *h = &p->hosts[i];
+		mem_free(h->name);
+		mem_free(h->canonical);
+		mem_free(h->base);
+		mem_free(h->dane);
+		mem_free(h->octets);
+		mem_free(h->problem);
+	}
 	mem_free(p->hosts);
 	mem_free(p->place);
 	config_unref(&p->config);
@@ -47,12 +55,12 @@ plan_add_address(
     struct plan *plan, const char *host, const struct netaddr *address)
 {
 	bool known = plan->host_count > 0 &&
-		     strcmp(plan->hosts[plan->host_count - 1], host) == 0;
+		     strcmp(plan->hosts[plan->host_count - 1].name, host) == 0;
 	if (plan->address_count == PLAN_ADDRESSES_MAX ||
 	    (!known && plan->host_count == PLAN_HOSTS_MAX))
 		return;
 	if (!known)
-		plan->hosts[plan->host_count++] = mem_strdup(host);
+		plan->hosts[plan->host_count++].name = mem_strdup(host);
 	plan->addresses[plan->address_count++] = (struct plan_address){
 		.address = *address,
 		.host = plan->host_count - 1,
@@ -106,7 +114,14 @@ add_family(struct plan *plan, const struct resolve_host *host,
 		address.port = plan->route->deliver == CONFIG_DELIVER_MX
 				   ? plan->route->port
 				   : plan->route->to_port;
+		size_t before = plan->host_count;
 		plan_add_address(plan, host->name, &address);
+		if (plan->host_count == before)
+			continue;
+		struct plan_host *added = &plan->hosts[before];
+		added->secure = host->secure;
+		if (host->canonical != NULL)
+			added->canonical = mem_strdup(host->canonical);
 	}
 }
 
@@ -205,7 +220,8 @@ void
 site_assign(struct dispatch *d, struct schedule_queue *queue, struct plan *plan,
     const char *mx_site, int64_t valid_until_us)
 {
-	char *AUTO_FREE name = route_site_name(plan->route, mx_site);
+	char *AUTO_FREE route_name = route_site_name(plan->route, mx_site);
+	char *AUTO_FREE name = mem_printf("%s%s", route_name, plan->terms);
 	struct schedule_key key = schedule_queue_key(queue);
 	const struct config_pool *pool = pool_for(d, plan->route, &key);
 	struct schedule_way ways[SCHEDULE_WAYS];

@@ -126,6 +126,7 @@ put_attempt(const struct event *e, struct buf *out)
 		buf_append_str(out, e->tls_verified
 					? ",\"tls_verified\":true"
 					: ",\"tls_verified\":false");
+	put_text(out, "tls_policy", e->tls_policy);
 	put_seconds(out, "attempt_seconds", e->attempt_us);
 	put_seconds(out, "age_seconds", e->age_us);
 	put_time(out, "next_attempt", e->next_attempt_us);

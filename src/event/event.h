@@ -50,6 +50,9 @@ struct event {
 	struct span peer_host, peer_address, source_address;
 	struct span tls; /* "TLSv1.3 TLS_AES_256_GCM_SHA384" */
 	bool tls_verified;
+	/* What TLS the host had to show: "dane", "dane-unusable" (encrypted is
+	 * enough), "sts", "require", "opportunistic", "none". */
+	struct span tls_policy;
 	int64_t attempt_us; /* how long the transaction took */
 	int64_t age_us; /* since acceptance */
 	int64_t next_attempt_us; /* wall; deferred only */

@@ -211,7 +211,9 @@ start_reactors(struct engine *e, struct failure *f)
 			return failure_set(f, result,
 			    "cannot start a thread: %s", error_text(result));
 	}
-	int result = load_start(e);
+	int result = validation_start(e);
+	if (result == 0)
+		result = load_start(e);
 	if (result < 0)
 		return failure_set(
 		    f, result, "cannot start a thread: %s", error_text(result));
@@ -419,6 +421,7 @@ engine_close(struct engine *e)
 	engine_reload_end(e);
 	for (size_t i = 0; i < e->server_count; i++)
 		api_server_stop(&e->servers[i]);
+	validation_stop(e);
 	load_stop(e);
 	for (uint32_t i = 0; i < e->reactor_count; i++) {
 		if (e->reactors[i].started)

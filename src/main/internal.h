@@ -9,6 +9,7 @@
 #include "main/engine.h"
 #include "receive/receive.h"
 #include "report/export.h"
+#include "resolve/proof.h"
 #include "spool/spool.h"
 #include "tls/stream.h"
 
@@ -62,6 +63,7 @@ struct engine {
 	char *data_dir; /* the config's, which a reload replaces */
 	pthread_mutex_t facts_lock;
 	struct api_facts facts;
+	struct resolve_proof *proof; /* that the resolver validates */
 
 	/* The chief's own. */
 	struct loop *loop;
@@ -101,6 +103,13 @@ void reactor_post_recovered(struct reactor *r);
 /* Runs fn on each dispatcher's thread in turn and waits. Any other thread. */
 void reactor_each_dispatch(
     void *engine, void (*fn)(void *arg, struct dispatch *dispatch), void *arg);
+
+/* validation.c: finds out whether DNSSEC works, and tells the dispatchers. */
+/* Does any mail need DNS, and should that validate? */
+bool validation_is_needed(const struct config *config);
+MUST_CHECK int validation_start(struct engine *e);
+void validation_reload(struct engine *e); /* begins anew */
+void validation_stop(struct engine *e);
 
 /* load.c: what a former life left, loaded while all else runs. */
 MUST_CHECK int load_start(struct engine *e);

@@ -67,6 +67,7 @@ reactor_init(struct engine *e, uint32_t number, struct failure *f)
 		.share = e->dispatch_share,
 		.number = number,
 		.connections_cap = e->deliveries_max,
+		.awaits_validation = validation_is_needed(e->config),
 	};
 	TRY(dispatch_new(&dispatch, &r->dispatch, f));
 	const struct receiver_options receiver = {

@@ -241,6 +241,7 @@ engine_reload(struct engine *e, struct failure *f)
 	engine_take_facts(e);
 	warn_of_sources(config);
 	hand_out(e);
+	validation_reload(e);
 	const struct event_limits limits = engine_event_limits(config);
 	exporter_set_limits(e->exporter, &limits);
 	LOG(LOG_INFO, "main", "reloaded",

@@ -76,6 +76,9 @@ engine_take_facts(struct engine *e)
 	BUG_UNLESS(span_to_cstring(span_of(e->config->hostname), facts.hostname,
 	    sizeof(facts.hostname)));
 	pthread_mutex_lock(&e->facts_lock);
+	facts.dnssec = e->facts.dnssec;
+	memcpy(facts.dnssec_problem, e->facts.dnssec_problem,
+	    sizeof(facts.dnssec_problem));
 	e->facts = facts;
 	pthread_mutex_unlock(&e->facts_lock);
 	e->told_certificate = CERTIFICATE_FINE;

@@ -110,7 +110,7 @@ ask(const struct resolver_options *o, const char *anchor, const char *zone,
 	return is_asked;
 }
 
-/* ---- the two questions --------------------------------------------------- */
+/* ---- the two questions -------------------------------------------------- */
 
 /* The owner of the first record in a file of DS or DNSKEY records. */
 static bool
@@ -193,7 +193,7 @@ resolve_prove(
 	prove(options, NULL, ret_verdict);
 }
 
-/* ---- the thread ----------------------------------------------------------- */
+/* ---- the thread --------------------------------------------------------- */
 
 static void
 pause_for(const struct resolve_proof *p, int64_t us)

@@ -284,9 +284,10 @@ tls_context_new_client(const char *ca_file, struct tls_context **ret_context,
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 	if (!ctx)
 		return fail(ret_failure, "cannot set up TLS");
-	int result = set_common(ctx, client_ciphers)
-			 ? load_trust(ctx, ca_file, ret_failure)
-			 : fail(ret_failure, "cannot set up TLS");
+	int result =
+	    set_common(ctx, client_ciphers) && SSL_CTX_dane_enable(ctx) == 1
+		? load_trust(ctx, ca_file, ret_failure)
+		: fail(ret_failure, "cannot set up TLS");
 	if (result < 0) {
 		SSL_CTX_free(ctx);
 		return result;

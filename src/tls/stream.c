@@ -511,22 +511,58 @@ set_peer_name(SSL *ssl, struct span given)
 	       set_dns_name(ssl, name);
 }
 
+/* RFC 7672 §3: the base domain is what SNI says and, under DANE-TA, what the
+ * certificate must be for. DANE-EE vouches for the key, whatever the names and
+ * the dates say (§3.1.1). */
+static bool
+set_dane(SSL *ssl, const struct tls_connect_options *options)
+{
+	unsigned usable = 0;
+
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+				   X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	if (SSL_dane_enable(ssl, options->server_name) != 1)
+		return false;
+	SSL_dane_set_flags(ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
+	if (options->other_name && SSL_add1_host(ssl, options->other_name) != 1)
+		return false;
+	for (size_t i = 0; i < options->dane_count; i++) {
+		const struct tls_dane_record *r = &options->dane[i];
+		if (tls_dane_is_usable(r) &&
+		    SSL_dane_tlsa_add(ssl, r->usage, r->selector, r->matching,
+			(const unsigned char *)r->data.ptr, r->data.len) > 0)
+			usable++;
+	}
+	ERR_clear_error();
+	return usable > 0;
+}
+
+static bool
+set_identity(SSL *ssl, const struct tls_connect_options *options)
+{
+	if (options->dane_count)
+		return *options->server_name && set_dane(ssl, options);
+	return set_peer_name(ssl, span_of(options->server_name));
+}
+
 int
 stream_connect_tls(struct stream *stream, struct tls_context *context,
     const struct tls_connect_options *options)
 {
+	bool must_verify = options->verify || options->dane_count;
+
 	BUG_UNLESS(!context->is_server);
-	if (options->verify && !options->server_name)
+	if (must_verify && !options->server_name)
 		return -EINVAL;
 	TRY(begin(stream, context));
 	SSL_set_connect_state(stream->ssl);
-	stream->must_verify = options->verify;
+	stream->must_verify = must_verify;
 	/* Without it the chain is looked at all the same, for the facts. */
-	SSL_set_verify(stream->ssl,
-	    options->verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+	SSL_set_verify(
+	    stream->ssl, must_verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
 	if (!options->server_name)
 		return 0;
-	if (!set_peer_name(stream->ssl, span_of(options->server_name))) {
+	if (!set_identity(stream->ssl, options)) {
 		set_error(stream, "not a usable server name");
 		(void)fail_both(stream);
 		return -EINVAL;
@@ -595,6 +631,9 @@ stream_tls_facts(const struct stream *stream, struct tls_facts *ret_facts)
 		.cipher = SSL_get_cipher_name(stream->ssl),
 		.bits = SSL_get_cipher_bits(stream->ssl, NULL),
 		.verified = is_verified(stream),
+		.by_dane =
+		    is_verified(stream) &&
+		    SSL_get0_dane_authority(stream->ssl, NULL, NULL) >= 0,
 		.resumed = SSL_session_reused(stream->ssl) == 1,
 	};
 	if (!facts.verified)

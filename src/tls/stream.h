@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/span.h"
+#include "tls/dane.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -74,6 +75,13 @@ MUST_CHECK int tls_make_self_signed(
 struct tls_connect_options {
 	const char *server_name; /* SNI, and the name to verify; may be NULL */
 	bool verify; /* fail when not authentic; needs a name */
+	/* Fail unless one of these matches (RFC 7672); authorities do not
+	 * count. server_name is their base domain, other_name, if not NULL,
+	 * another name that a certificate under DANE-TA may have. Unusable
+	 * ones are passed over, but one must be usable. */
+	const struct tls_dane_record *dane;
+	size_t dane_count;
+	const char *other_name;
 };
 
 /* Begin; then call stream_handshake until it is not PROGRESS_WAIT. */
@@ -91,6 +99,7 @@ struct tls_facts {
 	const char *cipher;
 	int bits;
 	bool verified; /* the peer's chain and name check out */
+	bool by_dane; /* … by a TLSA record */
 	bool resumed;
 	char verify_error[128]; /* why not, when not verified */
 };

@@ -116,6 +116,17 @@ resolve_mx(struct resolver *r, struct span domain, resolve_fn *fn, void *arg)
 	return NULL;
 }
 
+/* No domain of these tables is signed. */
+struct resolve_query *
+resolve_records(struct resolver *r, enum resolve_type type, struct span name,
+    resolve_records_fn *fn, void *arg)
+{
+	(void)r, (void)type, (void)name;
+	fn(arg, &(struct resolve_records){ .result = RESOLVE_NO_DOMAIN,
+		    .valid_until_us = clock_monotonic_us() + US_PER_HOUR });
+	return NULL;
+}
+
 struct resolve_query *
 resolve_host(struct resolver *r, struct span host, resolve_fn *fn, void *arg)
 {

@@ -21,6 +21,8 @@
 #include "os/file.h"
 #include "tls/internal.h"
 
+#include <openssl/pem.h>
+
 /* --- a pair of ends ---------------------------------------------------- */
 
 static struct buf certificate, key, other_certificate, other_key;
@@ -247,6 +249,82 @@ test_verification(void **state)
 		    cases[i].error);
 		assert_int_equal(
 		    facts.verified, cases[i].is_ok && !*cases[i].error);
+		pair_done(&pair);
+	}
+}
+
+/* A record for the server's own key; `wrong` turns one bit of it. */
+static struct tls_dane_record
+record_of(uint8_t usage, uint8_t matching, bool wrong)
+{
+	static unsigned char der[4096];
+	unsigned char *end = der;
+	BIO *bio = BIO_new_mem_buf(certificate.ptr, (int)certificate.len);
+	X509 *x = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+	assert_non_null(x);
+	unsigned len = (unsigned)i2d_X509(x, &end);
+	if (matching == 1)
+		assert_int_equal(X509_digest(x, EVP_sha256(), der, &len), 1);
+	X509_free(x);
+	BIO_free(bio);
+	der[len - 1] ^= wrong;
+	return (struct tls_dane_record){ .usage = usage,
+		.matching = matching,
+		.data = span_from(der, len) };
+}
+
+/* RFC 7672: a matching record, whatever name and authority say; without one
+ * the handshake fails. */
+static void
+test_dane(void **state)
+{
+	static const struct {
+		uint8_t usage, matching;
+		bool wrong;
+		const char *name, *error;
+	} cases[] = {
+		{ 3, 1, false, "other.example.com", "" },
+		{ 3, 0, false, "mx.example.com", "" },
+		{ 3, 1, true, "mx.example.com",
+		    "certificate verify failed: no matching DANE TLSA "
+		    "records" },
+		{ 1, 1, false, "mx.example.com", NULL },
+		{ 3, 9, false, "mx.example.com", NULL },
+	};
+
+	(void)state;
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct pair pair = new_pair();
+		struct tls_dane_record record = record_of(
+		    cases[i].usage, cases[i].matching, cases[i].wrong);
+		struct tls_connect_options options = {
+			.server_name = cases[i].name,
+			.dane = &record,
+			.dane_count = 1,
+		};
+		struct tls_facts facts = { 0 };
+		enum progress server;
+		if (cases[i].error == NULL) {
+			struct tls_context *context = new_client_context(NULL);
+			assert_int_equal(
+			    stream_connect_tls(pair.client, context, &options),
+			    -EINVAL);
+			tls_context_unref(&context);
+			pair_done(&pair);
+			continue;
+		}
+		begin_tls(&pair, NULL, &options);
+		enum progress client = shake_both(&pair, &server);
+		bool is_ok = !*cases[i].error;
+		assert_int_equal(
+		    client, is_ok ? PROGRESS_DONE : PROGRESS_FAILED);
+		if (!is_ok)
+			assert_string_equal(
+			    stream_error(pair.client), cases[i].error);
+		assert_int_equal(stream_tls_facts(pair.client, &facts), is_ok);
+		assert_int_equal(facts.verified, is_ok);
+		assert_int_equal(facts.by_dane, is_ok);
 		pair_done(&pair);
 	}
 }
@@ -614,6 +692,7 @@ main(void)
 		cmocka_unit_test(test_plain),
 		cmocka_unit_test(test_both_directions),
 		cmocka_unit_test(test_verification),
+		cmocka_unit_test(test_dane),
 		cmocka_unit_test(test_unusable_names),
 		cmocka_unit_test(test_garbage_instead_of_handshake),
 		cmocka_unit_test(test_close_in_handshake),
