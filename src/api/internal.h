@@ -8,6 +8,7 @@
  */
 
 #include "api/api.h"
+#include "directory/suppression.h"
 
 #include <jansson.h>
 
@@ -158,6 +159,7 @@ struct totals {
 	struct schedule_stats schedule;
 	struct receive_stats receive;
 	struct spool_stats spool;
+	struct suppression_memory suppressions;
 	uint64_t disk_free, disk_size; /* bytes, for us; 0: unknown */
 };
 
@@ -178,6 +180,8 @@ handler_fn tenants_list, tenants_add, tenants_show, tenants_remove;
 handler_fn streams_list, streams_add, streams_show, streams_set, streams_remove;
 handler_fn credentials_list, credentials_add, credentials_show,
     credentials_remove;
+handler_fn suppressions_show, suppressions_change, suppressions_delete,
+    suppressions_import, suppressions_export;
 handler_fn queues_list, queues_deliveries, queues_export;
 handler_fn queues_hold, queues_release, queues_retry, queues_bounce,
     queues_expire, queues_cancel, queues_move;

@@ -37,6 +37,7 @@ static const struct metric metrics[] = {
 	{ "recipients_deferred_total", true, AT(dispatch.deferred), "Attempts that ended in a deferral, by recipient." },
 	{ "recipients_bounced_total", true, AT(dispatch.bounced), "Recipients that bounced." },
 	{ "recipients_expired_total", true, AT(dispatch.expired), "Recipients that expired." },
+	{ "recipients_suppressed_total", true, AT(dispatch.suppressed), "Recipients suppressed at dispatch." },
 	{ "recipients_unreadable_total", true, AT(dispatch.unreadable), "Recipients that expired because their message was damaged." },
 	{ "queue_messages", false, AT(spool.messages), "Messages with a recipient that waits." },
 	{ "queue_recipients", false, AT(spool.recipients), "Recipients that wait." },
@@ -58,6 +59,8 @@ static const struct metric metrics[] = {
 	{ "spool_checkpoints_total", true, AT(spool.checkpoints), "Checkpoints of the spool." },
 	{ "spool_moved_total", true, AT(spool.messages_moved), "Messages moved to free segments." },
 	{ "spool_scrubbed_total", true, AT(spool.scrubbed), "Waiting messages read again to check them." },
+	{ "suppressions", false, AT(suppressions.entries), "Suppressed addresses." },
+	{ "suppressions_bytes", false, AT(suppressions.bytes), "Memory of the suppressed addresses' fingerprints." },
 	{ "disk_free_bytes", false, AT(disk_free), "Free bytes where the data are." },
 	{ "disk_size_bytes", false, AT(disk_size), "Size of the file system where the data are." },
 };

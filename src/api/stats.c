@@ -16,6 +16,7 @@ add_dispatch(struct dispatch_stats *sum, const struct dispatch_stats *one)
 	sum->deferred += one->deferred;
 	sum->bounced += one->bounced;
 	sum->expired += one->expired;
+	sum->suppressed += one->suppressed;
 	sum->unreadable += one->unreadable;
 	sum->transactions += one->transactions;
 }
@@ -67,6 +68,7 @@ totals_collect(const struct api *api, struct totals *ret_totals)
 	api->each_dispatch(api->owner, add_dispatcher, &t);
 	receive_stats(api->receive, &t.receive);
 	spool_stats(api->spool, &t.spool);
+	t.suppressions = suppressions_memory(api->directory);
 	measure_disk(api, &t);
 	*ret_totals = t;
 }

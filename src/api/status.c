@@ -50,6 +50,7 @@ outbound_json(const struct dispatch_stats *d)
 		{ "deferred", d->deferred },
 		{ "bounced", d->bounced },
 		{ "expired", d->expired },
+		{ "suppressed", d->suppressed },
 		{ 0 },
 	};
 

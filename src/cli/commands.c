@@ -43,6 +43,44 @@ static const struct cli_option credential_list[] = {
 	{ "revoked", NULL, "revoked ones, too" },
 	{ 0 },
 };
+static const struct cli_option suppression_add[] = {
+	{ "tenant", "T", "whose mail (default: default)" },
+	{ "stream", "S", "of this stream only" },
+	{ "relay", NULL, "all tenants' mail" },
+	{ "cause", "CAUSE", "manual (default), complaint, unsubscribe, …" },
+	{ "evidence", "TEXT", "for people" },
+	{ "expire", "DURATION", "for so long (default: for good)" },
+	{ 0 },
+};
+static const struct cli_option suppression_list[] = {
+	{ "tenant", "T", "of this tenant" },
+	{ "stream", "S", "of this stream" },
+	{ "relay", NULL, "of the whole relay" },
+	{ "cause", "CAUSE", "with this cause" },
+	{ "after", "ID", "those behind this one" },
+	{ "limit", "N", "at most so many (default 1000)" },
+	{ 0 },
+};
+static const struct cli_option suppression_scope[] = {
+	{ "tenant", "T", "for this tenant's mail (default: default)" },
+	{ "stream", "S", "for this stream's mail" },
+	{ "relay", NULL, "for all tenants' mail" },
+	{ 0 },
+};
+static const struct cli_option suppression_import[] = {
+	{ "tenant", "T", "of rows that name none (default: default)" },
+	{ "stream", "S", "the same" },
+	{ "relay", NULL, "rows that name none are the whole relay's" },
+	{ "cause", "CAUSE", "of rows that name none (default: manual)" },
+	{ 0 },
+};
+static const struct cli_option suppression_export[] = {
+	{ "tenant", "T", "of this tenant" },
+	{ "stream", "S", "of this stream" },
+	{ "relay", NULL, "of the whole relay" },
+	{ "cause", "CAUSE", "with this cause" },
+	{ 0 },
+};
 static const struct cli_option selection[] = {
 	{ "tenant", "T", "queues of this tenant" },
 	{ "stream", "S", "queues of streams of this name" },
@@ -135,6 +173,12 @@ const struct command commands[] = {
 	{ "credential", "list", "", 0, 0, "list credentials", credential_list, cmd_credential_list },
 	{ "credential", "show", "USERNAME", 1, 1, "show a credential", NULL, cmd_credential_show },
 	{ "credential", "remove", "USERNAME", 1, 1, "revoke a credential at once", NULL, cmd_credential_remove },
+	{ "suppression", "add", "ADDRESS", 1, 1, "send no mail to an address", suppression_add, cmd_suppression_add },
+	{ "suppression", "list", "", 0, 0, "list suppressed addresses", suppression_list, cmd_suppression_list },
+	{ "suppression", "show", "ADDRESS", 1, 1, "why an address is suppressed", NULL, cmd_suppression_show },
+	{ "suppression", "remove", "ADDRESS", 1, 1, "send mail to an address again", suppression_scope, cmd_suppression_remove },
+	{ "suppression", "import", "FILE", 1, 1, "take in a CSV file; -: standard input", suppression_import, cmd_suppression_import },
+	{ "suppression", "export", "", 0, 0, "print suppressions as CSV", suppression_export, cmd_suppression_export },
 	{ "queue", "summary", "", 0, 0, "the queues, the largest first", selection, cmd_queue_summary },
 	{ "queue", "list", "", 0, 0, "the mail that waits", selection, cmd_queue_list },
 	{ "queue", "show", "DOMAIN", 1, 1, "all about a domain's queues", selection, cmd_queue_show },

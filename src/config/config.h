@@ -204,6 +204,10 @@ struct config {
 	} doctor;
 
 	struct {
+		bool accept; /* at_rcpt: accept; they end at dispatch */
+	} suppressions;
+
+	struct {
 		int level; /* enum log_level */
 		int format; /* enum log_format */
 	} log;

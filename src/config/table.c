@@ -46,6 +46,7 @@ static const char *const route_tls_names[] = {
 	[CONFIG_ROUTE_TLS_REQUIRE] = "require",
 	NULL
 };
+static const char *const at_rcpt_names[] = { "refuse", "accept", NULL };
 static const char *const private_names[] = { "refuse", "allow", NULL };
 static const char *const ip_names[] = { [CONFIG_IP_ANY] = "any",
 	[CONFIG_IP_PREFER4] = "prefer4",
@@ -438,6 +439,16 @@ static const struct config_key doctor_keys[] = {
 };
 static const struct config_table doctor_table = { "doctor", KEYS(doctor_keys) };
 
+static const struct config_key suppression_keys[] = {
+	{ "at_rcpt", VALUE_BOOL, AT(suppressions.accept),
+	    .choices = at_rcpt_names, .default_text = "refuse",
+	    .explain = "What a session is told of a suppressed recipient: "
+		       "refused with the cause, or accepted, to end as "
+		       "suppressed at dispatch." },
+};
+static const struct config_table suppression_table = { "suppressions",
+	KEYS(suppression_keys) };
+
 static const struct config_key log_keys[] = {
 	{ "level", VALUE_CHOICE, AT(log.level), .choices = level_names,
 	    .default_text = "info",
@@ -489,6 +500,8 @@ static const struct config_key root_keys[] = {
 	    .explain = "Delivery reports to senders." },
 	{ "doctor", VALUE_MAP, .table = &doctor_table,
 	    .explain = "What `posthouse doctor` asks of others." },
+	{ "suppressions", VALUE_MAP, .table = &suppression_table,
+	    .explain = "Recipients that must not be sent to." },
 	{ "log", VALUE_MAP, .table = &log_table,
 	    .explain = "The service's own log." },
 };

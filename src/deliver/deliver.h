@@ -137,7 +137,8 @@ const struct schedule *dispatch_schedule(const struct dispatch *dispatch);
 
 struct dispatch_stats {
 	uint64_t connections_open, connections_made, connections_failed;
-	uint64_t delivered, deferred, bounced, expired; /* recipients */
+	/* recipients */
+	uint64_t delivered, deferred, bounced, expired, suppressed;
 	uint64_t unreadable; /* expired because the message was damaged */
 	uint64_t transactions;
 };

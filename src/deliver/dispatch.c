@@ -52,6 +52,7 @@ dispatch_stats(const struct dispatch *d, struct dispatch_stats *ret_stats)
 		.deferred = read_counter(&c->deferred),
 		.bounced = read_counter(&c->bounced),
 		.expired = read_counter(&c->expired),
+		.suppressed = read_counter(&c->suppressed),
 		.unreadable = read_counter(&c->unreadable),
 		.transactions = read_counter(&c->transactions),
 	};

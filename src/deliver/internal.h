@@ -18,6 +18,7 @@
  *	result.c      what a reply means for a recipient (pure)
  *	outcome.c     results become spool records, events and reports
  *	backlog.c     many deliveries that came to the same end at once
+ *	suppressed.c  recipients that must not be sent to
  *	submission.c  outcomes with reports, until they are on the disk
  *	operate.c     operators' requests
  *	order.c       those that are durable, until they are worked off
@@ -47,6 +48,7 @@ struct result {
 	bool duplicate_risk; /* the final dot may have been taken */
 	bool relayed; /* delivered, but the next hop knows no DSN */
 	const char *step;
+	const char *cause; /* of a suppression; static, or NULL */
 	struct reply reply;
 };
 
@@ -228,6 +230,18 @@ MUST_CHECK int outcome_warn(
 MUST_CHECK int outcome_expire_unreadable(
     struct dispatch *d, const struct attempt *a);
 
+/* ---- suppressed.c ---- */
+
+/* Ends the suppressed recipients at the front of `rest`, of which there are
+ * some; afterwards there may be none, and then no queue either. Of `a` only its
+ * delivery is set. */
+void suppressed_settle(struct dispatch *d, struct schedule_queue *queue,
+    struct attempt *a, struct schedule_delivery *rest);
+/* How many recipients, of `count` from `first` on, stand before the next
+ * suppressed one; `first` is none. */
+uint32_t suppressed_before(struct dispatch *d, const struct spool_envelope *m,
+    uint32_t first, uint32_t count);
+
 /* ---- backlog.c ---- */
 
 /* Why many deliveries came to the same end at once. Counted. */
@@ -338,7 +352,8 @@ struct transaction {
 /* Opens the message of a taken delivery. False: it was settled at once. */
 bool transaction_open(struct connection *c, struct schedule_queue *queue,
     const struct schedule_delivery *delivery);
-void transaction_start(struct connection *c);
+/* False: nothing was left to be sent, and the message is let go of. */
+bool transaction_start(struct connection *c);
 /* The fates are known. */
 void transaction_done(struct connection *c);
 /* Gives back what was not settled and lets go of the message. */
@@ -522,7 +537,8 @@ enum validation {
 struct dispatch_counters {
 	atomic_uint_fast64_t connections_open, connections_made,
 	    connections_failed;
-	atomic_uint_fast64_t delivered, deferred, bounced, expired, unreadable;
+	atomic_uint_fast64_t delivered, deferred, bounced, expired, suppressed,
+	    unreadable;
 	atomic_uint_fast64_t transactions;
 };
 

@@ -110,7 +110,9 @@ settle(struct local *l, struct result *results, uint32_t count)
 static void
 discard(struct local *l)
 {
-	uint32_t count = l->rest.rcpt_count;
+	uint32_t count =
+	    suppressed_before(l->dispatch, spool_message_envelope(l->message),
+		l->rest.rcpt_first, l->rest.rcpt_count);
 	arena_reset(l->arena);
 	struct result *results = ARENA_ARRAY(l->arena, struct result, count);
 	for (uint32_t i = 0; i < count; i++)
@@ -176,7 +178,9 @@ submit_job(struct local *l)
 			return false;
 		}
 	}
-	uint32_t count = l->rest.rcpt_count;
+	uint32_t count =
+	    suppressed_before(d, spool_message_envelope(l->message),
+		l->rest.rcpt_first, l->rest.rcpt_count);
 	if (most > 0 && count > most)
 		count = most;
 	l->job = (struct maildir_job){
@@ -211,16 +215,41 @@ take(struct local *l)
 }
 
 static void
+skip_suppressed(struct local *l)
+{
+	struct attempt a = {
+		.message = l->message,
+		.counts = true,
+		.route = route_kind(l->plan->route),
+		.site = schedule_site_name(l->counted.site),
+	};
+	suppressed_settle(l->dispatch, l->queue, &a, &l->rest);
+	if (l->rest.rcpt_count > 0)
+		return;
+	l->queue = NULL;
+	spool_message_unref(&l->message);
+}
+
+/* False: there is nothing to be delivered. */
+static bool
+has_work(struct local *l)
+{
+	for (;;) {
+		if (l->queue == NULL && !take(l))
+			return false;
+		skip_suppressed(l);
+		if (l->queue != NULL)
+			return true;
+	}
+}
+
+static void
 work(struct local *l)
 {
 	struct dispatch *d = l->dispatch;
 	bool maildir = l->plan->route->deliver == CONFIG_DELIVER_MAILDIR;
 	for (unsigned i = 0; i < LOCAL_DISCARDS_PER_TURN; i++) {
-		if (l->queue == NULL && !take(l)) {
-			local_free(l);
-			return;
-		}
-		if (!dispatch_may_take(d)) {
+		if (!dispatch_may_take(d) || !has_work(l)) {
 			local_free(l);
 			return;
 		}

@@ -52,8 +52,9 @@ reason_for_people(const struct result *r)
 	case SPOOL_DEFERRED:
 		return "It could not be delivered yet; further attempts will "
 		       "be made.";
-	case SPOOL_BOUNCED:
 	case SPOOL_SUPPRESSED:
+		return "Mail to this address is suppressed.";
+	case SPOOL_BOUNCED:
 	case SPOOL_CANCELLED:
 		break;
 	}
@@ -71,12 +72,12 @@ wants_notice(const struct telling *t, size_t i)
 	switch (r->kind) {
 	case SPOOL_BOUNCED:
 	case SPOOL_EXPIRED:
+	case SPOOL_SUPPRESSED:
 		return true;
 	case SPOOL_DELIVERED:
 		return (notify & SMTP_NOTIFY_SUCCESS) != 0 &&
 		       (t->a->is_final || r->relayed);
 	case SPOOL_DEFERRED:
-	case SPOOL_SUPPRESSED:
 	case SPOOL_CANCELLED:
 		break;
 	}
@@ -239,6 +240,7 @@ add_events(const struct telling *t, const struct run *run)
 				 : reply_status(&r->reply, d->scratch);
 		e.reply = result_line(r, d->scratch);
 		e.step = span_of(r->step);
+		e.cause = span_of(r->cause);
 		e.duplicate_risk = r->duplicate_risk;
 		event_render(&e, &d->lines);
 	}
@@ -271,6 +273,8 @@ count_run(struct dispatch *d, enum spool_outcome_kind kind, uint32_t count)
 		dispatch_count(&d->counters.bounced, count);
 	else if (kind == SPOOL_EXPIRED)
 		dispatch_count(&d->counters.expired, count);
+	else if (kind == SPOOL_SUPPRESSED)
+		dispatch_count(&d->counters.suppressed, count);
 	else if (kind == SPOOL_DEFERRED)
 		dispatch_count(&d->counters.deferred, count);
 }
@@ -371,7 +375,8 @@ static void
 unbounce(struct result *results, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		if (results[i].kind == SPOOL_BOUNCED)
+		if (results[i].kind == SPOOL_BOUNCED ||
+		    results[i].kind == SPOOL_SUPPRESSED)
 			results[i].kind = SPOOL_DEFERRED;
 	}
 }

@@ -128,7 +128,7 @@ result_status(const struct result *result, struct arena *arena)
 	unsigned class = 4;
 	if (result->kind == SPOOL_DELIVERED)
 		class = 2;
-	else if (result->kind == SPOOL_BOUNCED || result->kind == SPOOL_EXPIRED)
+	else if (result->kind != SPOOL_DEFERRED)
 		class = 5;
 	/* A server may pair 550 with 4.7.1; a report must not contradict what
 	 * became of the recipient (RFC 3464 §2.3.4). */

@@ -135,13 +135,13 @@ session_take(struct connection *c)
 	for (unsigned i = 0; i < TAKES_PER_TURN; i++) {
 		if (!site_take(c->site, &c->counted, &queue, &delivery))
 			return false;
-		if (!transaction_open(c, queue, &delivery))
+		if (!transaction_open(c, queue, &delivery) ||
+		    !transaction_start(c))
 			continue;
-		transaction_start(c);
 		c->moved = true;
 		return true;
 	}
-	/* So many that cannot be read: the loop has other work, too. */
+	/* So many that were not to be sent: the loop has other work, too. */
 	connection_close(c);
 	return true;
 }
@@ -201,8 +201,7 @@ on_session_ready(struct connection *c)
 	bool crowded = d->connection_count >= dispatch_connections_max(d);
 	if (is_worn_out(c)) {
 		quit(c);
-	} else if (c->transaction.queue != NULL) {
-		transaction_start(c);
+	} else if (c->transaction.queue != NULL && transaction_start(c)) {
 		c->moved = true;
 	} else if (!session_take(c)) {
 		if (crowded || d->config->delivery.idle_us <= 0) {

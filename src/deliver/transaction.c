@@ -94,12 +94,33 @@ batch_size(const struct connection *c)
 	return count < most ? count : most;
 }
 
-void
+/* The peer has no part in it, so the attempt does not name it. */
+static void
+skip_suppressed(struct connection *c)
+{
+	struct transaction *t = &c->transaction;
+	struct attempt a = {
+		.message = t->message,
+		.counts = true,
+		.route = route_kind(c->plan->route),
+		.site = c->site != NULL ? schedule_site_name(c->counted.site)
+					: SPAN_EMPTY,
+	};
+	suppressed_settle(c->dispatch, t->queue, &a, &t->rest);
+}
+
+bool
 transaction_start(struct connection *c)
 {
 	struct transaction *t = &c->transaction;
 	const struct spool_envelope *m = spool_message_envelope(t->message);
-	uint32_t count = batch_size(c);
+	skip_suppressed(c);
+	if (t->rest.rcpt_count == 0) {
+		forget(t);
+		return false;
+	}
+	uint32_t count = suppressed_before(
+	    c->dispatch, m, t->rest.rcpt_first, batch_size(c));
 	BUG_UNLESS(count > 0 && t->rest.rcpt_first + count <= m->rcpt_count);
 	if (t->arena == NULL)
 		t->arena = arena_new();
@@ -133,6 +154,7 @@ transaction_start(struct connection *c)
 	c->transactions++;
 	dispatch_count(&c->dispatch->counters.transactions, 1);
 	smtp_client_start(c->client, &t->smtp);
+	return true;
 }
 
 /* ---- the body ---- */

@@ -4,6 +4,7 @@
 #include "base/bug.h"
 #include "base/mem.h"
 #include "directory/internal.h"
+#include "directory/suppression_index.h"
 
 #include <string.h>
 
@@ -40,6 +41,7 @@ directory_open(const char *path, struct directory **ret_directory,
 	d->path = mem_strdup(path);
 	BUG_UNLESS(pthread_mutex_init(&d->lock, NULL) == 0);
 	BUG_UNLESS(pthread_mutex_init(&d->swap_lock, NULL) == 0);
+	d->suppressions = suppression_index_new();
 	int code = directory_schema_open(d, ret_failure);
 	if (code == 0) {
 		code = load_current(d);
@@ -64,6 +66,7 @@ directory_close(struct directory **directory)
 	directory_sql_done(d);
 	BUG_UNLESS(sqlite3_close(d->db) == SQLITE_OK);
 	directory_snapshot_unref(&d->current);
+	suppression_index_free(&d->suppressions);
 	BUG_UNLESS(pthread_mutex_destroy(&d->lock) == 0);
 	BUG_UNLESS(pthread_mutex_destroy(&d->swap_lock) == 0);
 	mem_free(d->path);
@@ -79,7 +82,9 @@ directory_refresh(struct directory *directory)
 	int code =
 	    directory_sql_number(directory, SQL_DATA_VERSION, &data_version);
 	if (code == 0 && data_version != directory->data_version) {
-		code = load_current(directory);
+		code = directory_suppressions_refresh(directory);
+		if (code == 0)
+			code = load_current(directory);
 		code = code == 0 ? 1 : code;
 	}
 	BUG_UNLESS(pthread_mutex_unlock(&directory->lock) == 0);

@@ -52,6 +52,16 @@ enum directory_sql {
 	SQL_COUNT_TENANTS,
 	SQL_COUNT_STREAMS,
 	SQL_COUNT_CREDENTIALS,
+	SQL_LOAD_SUPPRESSIONS,
+	SQL_COUNT_SUPPRESSIONS,
+	SQL_SUPPRESSION_CHANGE,
+	SQL_NOTE_SUPPRESSION_CHANGE,
+	SQL_ADD_SUPPRESSION,
+	SQL_REMOVE_SUPPRESSION,
+	SQL_EXPIRED_SUPPRESSIONS,
+	SQL_LIST_SUPPRESSIONS,
+	SQL_LIST_SUPPRESSIONS_OF_TENANT,
+	SQL_LIST_SUPPRESSIONS_OF_ADDRESS,
 	SQL_COUNT
 };
 
@@ -63,6 +73,9 @@ struct directory {
 	int64_t data_version; /* of the snapshot; -1: must be read again */
 	pthread_mutex_t swap_lock; /* of the pointer `current` */
 	struct directory_snapshot *current;
+	struct suppression_index *suppressions; /* has a lock of its own */
+	bool suppressions_loaded;
+	int64_t suppression_change; /* of what is loaded */
 };
 
 struct directory_snapshot {
@@ -105,7 +118,7 @@ int directory_sql_failure(
 
 /* ---- schema.c ---------------------------------------------------------- */
 
-#define DIRECTORY_SCHEMA_VERSION 2
+#define DIRECTORY_SCHEMA_VERSION 3
 
 /* Makes the file with its owner, opens it, sets it up, migrates. */
 MUST_CHECK int directory_schema_open(
@@ -141,6 +154,11 @@ MUST_CHECK int directory_require_stream(struct directory *d, uint32_t tenant,
     const char *name, uint32_t *ret_id, struct failure *ret_failure);
 /* The row just inserted. */
 uint32_t directory_last_id(const struct directory *d);
+
+/* ---- suppression.c ----------------------------------------------------- */
+
+/* With the lock held: reads them again if another process changed them. */
+MUST_CHECK int directory_suppressions_refresh(struct directory *d);
 
 /* ---- secret.c ---------------------------------------------------------- */
 

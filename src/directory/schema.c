@@ -73,6 +73,22 @@ static const char *const migrations[DIRECTORY_SCHEMA_VERSION] = {
 	/* The pool of sources that a stream's mail leaves by. */
 	"ALTER TABLE stream ADD COLUMN pool TEXT NOT NULL DEFAULT '';"
 	"PRAGMA user_version = 2;",
+	"CREATE TABLE suppression ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" tenant INTEGER NOT NULL," /* 0: the relay */
+	" stream INTEGER NOT NULL," /* 0: the tenant */
+	" address TEXT NOT NULL,"
+	" cause INTEGER NOT NULL,"
+	" evidence TEXT NOT NULL,"
+	" created_us INTEGER NOT NULL,"
+	" expire_us INTEGER NOT NULL CHECK (expire_us >= 0),"
+	" UNIQUE (address, tenant, stream));"
+	"CREATE INDEX suppression_tenant ON suppression (tenant);"
+	"CREATE INDEX suppression_expire ON suppression (expire_us)"
+	" WHERE expire_us > 0;"
+	"CREATE TABLE suppression_change (number INTEGER NOT NULL);"
+	"INSERT INTO suppression_change (number) VALUES (0);"
+	"PRAGMA user_version = 3;",
 };
 
 static char *

@@ -53,6 +53,38 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_COUNT_TENANTS] = "SELECT count(*) FROM tenant",
 	[SQL_COUNT_STREAMS] = "SELECT count(*) FROM stream",
 	[SQL_COUNT_CREDENTIALS] = "SELECT count(*) FROM credential",
+	/* Columns in the order of suppression.c. */
+	[SQL_LOAD_SUPPRESSIONS] =
+	    "SELECT id, tenant, stream, address, cause FROM suppression",
+	[SQL_COUNT_SUPPRESSIONS] = "SELECT count(*) FROM suppression",
+	[SQL_SUPPRESSION_CHANGE] = "SELECT number FROM suppression_change",
+	[SQL_NOTE_SUPPRESSION_CHANGE] =
+	    "UPDATE suppression_change SET number = number + 1",
+	[SQL_ADD_SUPPRESSION] =
+	    "INSERT INTO suppression"
+	    " (tenant, stream, address, cause, evidence, created_us,"
+	    " expire_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+	    " ON CONFLICT (address, tenant, stream) DO UPDATE SET"
+	    " cause = excluded.cause, evidence = excluded.evidence,"
+	    " created_us = excluded.created_us,"
+	    " expire_us = excluded.expire_us"
+	    " WHERE ?8 OR suppression.expire_us <> 0",
+	[SQL_REMOVE_SUPPRESSION] = "DELETE FROM suppression WHERE tenant = ?1"
+				   " AND stream = ?2 AND address = ?3",
+	[SQL_EXPIRED_SUPPRESSIONS] =
+	    "SELECT id, tenant, stream, address FROM suppression"
+	    " WHERE expire_us > 0 AND expire_us <= ?1 LIMIT ?2",
+	[SQL_LIST_SUPPRESSIONS] =
+	    "SELECT id, tenant, stream, address, cause, evidence, created_us,"
+	    " expire_us FROM suppression WHERE id > ?1 ORDER BY id",
+	[SQL_LIST_SUPPRESSIONS_OF_TENANT] =
+	    "SELECT id, tenant, stream, address, cause, evidence, created_us,"
+	    " expire_us FROM suppression WHERE id > ?1 AND tenant = ?2"
+	    " ORDER BY id",
+	[SQL_LIST_SUPPRESSIONS_OF_ADDRESS] =
+	    "SELECT id, tenant, stream, address, cause, evidence, created_us,"
+	    " expire_us FROM suppression WHERE id > ?1 AND address = ?2"
+	    " ORDER BY id",
 };
 
 int

@@ -44,6 +44,7 @@ struct event {
 	uint16_t code; /* the reply that decided */
 	struct span enhanced; /* "5.1.1" */
 	struct span reply; /* its text, one line */
+	struct span cause; /* of a suppression: "complaint" */
 	struct span step; /* "rcpt", "end", "connect", "resolve" … */
 	struct span route; /* "mx", "smtp", "lmtp", "maildir", "discard" */
 	struct span site;

@@ -10,15 +10,11 @@
 #include "base/hash.h"
 #include "base/list.h"
 #include "base/mem.h"
-#include "event/event.h"
 #include "intake/internal.h"
 #include "os/clock.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-/* Octets of event lines after which another record is begun. */
-#define EVENT_RECORD_SIZE ((size_t)256 * 1024)
 
 static int
 compare_domains(const void *a, const void *b)
@@ -69,8 +65,8 @@ origin_name(const struct intake_message *m)
 	return span_of(names[m->client.origin]);
 }
 
-static struct event
-event_of(const struct intake_message *m)
+struct event
+commit_event_of(const struct intake_message *m)
 {
 	return (struct event){
 		.time_us = m->now_us,
@@ -88,8 +84,8 @@ event_of(const struct intake_message *m)
 
 /* Unique, not secret: counted from where chance began, without a system call
  * for each. */
-static struct msgid
-next_event_id(struct intake_message *m)
+struct msgid
+commit_event_id(struct intake_message *m)
 {
 	struct intake *intake = m->intake;
 	uint64_t n = atomic_fetch_add(&intake->event_count, 1);
@@ -106,9 +102,9 @@ add_events(struct intake_message *m, struct event *e, struct spool_txn *txn)
 
 	for (uint32_t i = 0; i < m->envelope.rcpt_count; i++) {
 		e->recipient = m->rcpts[i].address;
-		e->event_id = next_event_id(m);
+		e->event_id = commit_event_id(m);
 		event_render(e, &lines);
-		if (buf_size(&lines) < EVENT_RECORD_SIZE &&
+		if (buf_size(&lines) < COMMIT_EVENT_RECORD_SIZE &&
 		    i + 1 < m->envelope.rcpt_count)
 			continue;
 		spool_txn_event(txn, buf_span(&lines));
@@ -120,15 +116,15 @@ add_events(struct intake_message *m, struct event *e, struct spool_txn *txn)
 static void
 add_accepted_events(struct intake_message *m, struct spool_txn *txn)
 {
-	struct event e = event_of(m);
+	struct event e = commit_event_of(m);
 
 	e.type = EVENT_ACCEPTED;
 	e.size = buf_size(&m->prefix) + spool_draft_size(m->draft);
 	add_events(m, &e, txn);
 }
 
-static void
-prepare_envelope(struct intake_message *m)
+void
+commit_prepare(struct intake_message *m)
 {
 	char text[NETADDR_TEXT_SIZE];
 
@@ -142,9 +138,11 @@ prepare_envelope(struct intake_message *m)
 static void
 add_message(struct intake_message *m, struct spool_txn *txn)
 {
-	prepare_envelope(m);
+	commit_prepare(m);
 	group_recipients(m);
 	add_accepted_events(m, txn);
+	if (m->suppressed != NULL)
+		suppressed_add_events(m, txn);
 	spool_txn_message(txn, &m->envelope, &m->draft);
 }
 
@@ -213,8 +211,8 @@ tell_rejected(struct intake_message *m)
 
 	if (m->client.origin == INTAKE_MX || !reply_is_permanent(&m->reply))
 		return;
-	prepare_envelope(m);
-	e = event_of(m);
+	commit_prepare(m);
+	e = commit_event_of(m);
 	e.type = EVENT_REJECTED;
 	e.code = m->reply.code;
 	e.enhanced = reply_status(&m->reply, arena);
@@ -258,6 +256,7 @@ intake_end(struct intake_message *m, struct loop *loop, intake_done_fn *done,
 	content_end(m);
 	if (m->refusal.code != 0) {
 		m->reply = m->refusal;
+		suppressed_tell(m);
 		tell_rejected(m);
 		answer(m);
 		return;

@@ -241,6 +241,8 @@ intake_mail(struct intake *intake, const struct intake_client *client,
 	m->envelope.envid = arena_dup(m->arena, mail->envid);
 	m->envelope.ret = (uint8_t)mail->ret;
 	m->utf8_asked = mail->utf8;
+	if (client->origin == INTAKE_MX)
+		m->envelope.flags |= SPOOL_INBOUND;
 	if (mail->sender.needs_utf8)
 		m->envelope.flags |= SPOOL_UTF8;
 	m->binary = mail->body == SMTP_BODY_BINARYMIME;
@@ -319,6 +321,8 @@ intake_rcpt(struct intake_message *m, const struct smtp_rcpt *rcpt,
 		    "port and log in");
 		return;
 	}
+	if (suppressed_refuses(m, address, ret_reply))
+		return;
 	if (m->envelope.rcpt_count >= m->config->limits.recipients) {
 		*ret_reply = REPLY(452, 4, 5, 3,
 		    "too many recipients: send the rest in another message");
@@ -343,8 +347,10 @@ intake_recipients(const struct intake_message *m)
 void
 intake_abort(struct intake_message **m)
 {
-	if (*m != NULL)
+	if (*m != NULL) {
+		suppressed_tell(*m);
 		message_free(*m);
+	}
 	*m = NULL;
 }
 

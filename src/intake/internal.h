@@ -6,6 +6,8 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/map.h"
+#include "directory/suppression.h"
+#include "event/event.h"
 #include "intake/intake.h"
 #include "smtp/dots.h"
 
@@ -25,6 +27,13 @@ struct intake {
 	atomic_uint_fast64_t held_max;
 };
 
+/* A recipient that was refused, newest first. */
+struct suppressed_rcpt {
+	struct suppressed_rcpt *next;
+	struct span address, reply;
+	enum suppression_cause cause;
+};
+
 struct intake_message {
 	struct intake *intake;
 	struct config *config; /* the one in force at MAIL */
@@ -38,6 +47,8 @@ struct intake_message {
 	struct spool_rcpt *rcpts;
 	uint32_t rcpt_capacity;
 	struct map *seen; /* recipients, from the second on */
+	struct suppressed_rcpt *suppressed;
+	uint32_t suppressed_count;
 	bool utf8_asked; /* MAIL said SMTPUTF8 */
 	bool binary; /* MAIL said BODY=BINARYMIME */
 	bool not_text; /* and some octet of it needs that */
@@ -78,6 +89,22 @@ void content_begin(struct intake_message *m);
 /* The final dot has come: what is left is settled, the prefix and
  * flags of the envelope are complete. */
 void content_end(struct intake_message *m);
+
+/* commit.c, for events: what all of a message's share, once its envelope is
+ * prepared. */
+struct event commit_event_of(const struct intake_message *m);
+struct msgid commit_event_id(struct intake_message *m);
+void commit_prepare(struct intake_message *m);
+/* Octets of event lines after which another record is begun. */
+#define COMMIT_EVENT_RECORD_SIZE ((size_t)256 * 1024)
+
+/* suppressed.c: is the recipient one that is refused, and how? */
+bool suppressed_refuses(
+    struct intake_message *m, struct span address, struct reply *ret_reply);
+/* Their events, once. */
+void suppressed_add_events(struct intake_message *m, struct spool_txn *txn);
+/* The same in a transaction of their own, if there are any. */
+void suppressed_tell(struct intake_message *m);
 
 /* Counts octets that the message keeps in memory, until it is refused or gone.
  * False: all messages together have as many as they may. */

@@ -5,6 +5,7 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/time.h"
+#include "directory/suppression.h"
 #include "log/log.h"
 #include "main/internal.h"
 #include "os/clock.h"
@@ -21,6 +22,8 @@
 
 /* A reactor that has not turned for so long is stuck. */
 #define STUCK_US (10 * US_PER_S)
+/* Each second; the chief has other work. */
+#define SUPPRESSIONS_EXPIRED_AT_ONCE 200
 
 struct directory *
 engine_directory(struct engine *engine)
@@ -183,6 +186,8 @@ open_stores(struct engine *e, struct failure *f)
 	};
 
 	TRY(directory_open(directory, &e->directory, f));
+	/* Before any mail goes: not a moment without them. */
+	TRY(suppressions_load(e->directory, f));
 	TRY(spool_open(&spool_options, &e->spool, f));
 	const struct intake_options intake = {
 		.spool = e->spool,
@@ -365,6 +370,11 @@ on_second(struct loop_timer *timer)
 
 	if (result < 0)
 		LOG(LOG_ERROR, "main", "the directory cannot be read",
+		    LOG_C("error", error_text(result)));
+	result = suppressions_expire(
+	    e->directory, clock_wall_us(), SUPPRESSIONS_EXPIRED_AT_ONCE);
+	if (result < 0)
+		LOG(LOG_ERROR, "main", "suppressions cannot be ended",
 		    LOG_C("error", error_text(result)));
 	engine_watch(e);
 	loop_timer_set(e->loop, timer, loop_now_us(e->loop) + US_PER_S);

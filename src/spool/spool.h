@@ -102,6 +102,7 @@ enum spool_message_flags {
 	SPOOL_BINARY = 8, /* BINARYMIME: not made of CRLF lines */
 	SPOOL_REPORT_MAIL = 16, /* made by us: never reported on */
 	SPOOL_AUTO_SUBMITTED = 32,
+	SPOOL_INBOUND = 64, /* from the world, for local mailboxes */
 };
 
 struct spool_rcpt {
