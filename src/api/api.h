@@ -18,6 +18,11 @@
  *	GET    /api/v1/credentials?tenant=&revoked=1
  *	POST   /api/v1/credentials          {tenant, stream, name, networks}
  *	GET    /api/v1/credentials/{username}  DELETE: revoke
+ *	GET    /api/v1/domains?tenant=
+ *	POST   /api/v1/domains              {tenant, name, return_path}
+ *	GET    /api/v1/domains/{name}       DELETE: with its keys
+ *	GET    /api/v1/domains/{name}/dns   what is to be published
+ *	POST   /api/v1/domains/{name}/verify  {}: what of it is there
  *	GET    /api/v1/queues?tenant=&stream=&domain=&site=&class=
  *	                     &limit=&offset=
  *	GET    /api/v1/queues/deliveries?tenant=&stream=&domain=&site=&class=

@@ -114,6 +114,12 @@ bool selection_find(struct call *call, const struct selection_names *names,
     struct selection *ret_selection);
 void selection_done(struct selection *selection);
 
+/* ---- streams.c --------------------------------------------------------- */
+
+/* The tenant whose entries are wanted; 0: all. False: the answer is made. */
+bool wanted_tenant(struct call *call, const struct directory_snapshot *s,
+    uint32_t *ret_tenant);
+
 /* ---- queues.c ---------------------------------------------------------- */
 
 /* What queues of this request's selection are meant. False: the answer is
@@ -182,6 +188,8 @@ handler_fn credentials_list, credentials_add, credentials_show,
     credentials_remove;
 handler_fn suppressions_show, suppressions_change, suppressions_delete,
     suppressions_import, suppressions_export;
+handler_fn domains_list, domains_add, domains_show, domains_remove, domains_dns,
+    domains_verify;
 handler_fn queues_list, queues_deliveries, queues_export;
 handler_fn queues_hold, queues_release, queues_retry, queues_bounce,
     queues_expire, queues_cancel, queues_move;

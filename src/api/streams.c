@@ -26,8 +26,7 @@ stream_json(
 	    json_time(t->created_us));
 }
 
-/* The tenant whose entries are wanted; 0: all. False: the answer is made. */
-static bool
+bool
 wanted_tenant(
     struct call *call, const struct directory_snapshot *s, uint32_t *ret_tenant)
 {

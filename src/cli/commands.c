@@ -81,6 +81,11 @@ static const struct cli_option suppression_export[] = {
 	{ "cause", "CAUSE", "with this cause" },
 	{ 0 },
 };
+static const struct cli_option domain_add[] = {
+	{ "tenant", "T", "whose domain (default: default)" },
+	{ "return-path", "HOST", "for bounces (default: bounces.NAME)" },
+	{ 0 },
+};
 static const struct cli_option selection[] = {
 	{ "tenant", "T", "queues of this tenant" },
 	{ "stream", "S", "queues of streams of this name" },
@@ -179,6 +184,12 @@ const struct command commands[] = {
 	{ "suppression", "remove", "ADDRESS", 1, 1, "send mail to an address again", suppression_scope, cmd_suppression_remove },
 	{ "suppression", "import", "FILE", 1, 1, "take in a CSV file; -: standard input", suppression_import, cmd_suppression_import },
 	{ "suppression", "export", "", 0, 0, "print suppressions as CSV", suppression_export, cmd_suppression_export },
+	{ "domain", "add", "NAME", 1, 1, "add a sender domain, with keys for DKIM", domain_add, cmd_domain_add },
+	{ "domain", "list", "", 0, 0, "list sender domains", tenant, cmd_domain_list },
+	{ "domain", "show", "NAME", 1, 1, "show a sender domain and its keys", NULL, cmd_domain_show },
+	{ "domain", "dns", "NAME", 1, 1, "print what to publish in the DNS", NULL, cmd_domain_dns },
+	{ "domain", "verify", "NAME", 1, 1, "look what of it is published", NULL, cmd_domain_verify },
+	{ "domain", "remove", "NAME", 1, 1, "remove a sender domain and its keys", NULL, cmd_domain_remove },
 	{ "queue", "summary", "", 0, 0, "the queues, the largest first", selection, cmd_queue_summary },
 	{ "queue", "list", "", 0, 0, "the mail that waits", selection, cmd_queue_list },
 	{ "queue", "show", "DOMAIN", 1, 1, "all about a domain's queues", selection, cmd_queue_show },

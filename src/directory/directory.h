@@ -10,7 +10,9 @@
  *
  * Secrets are generated here, shown once, and stored as SHA-256 (they have 160
  * random bits, so a slow hash would only slow us) and as SCRAM-SHA-256 keys
- * (RFC 5802 §3: StoredKey, ServerKey).
+ * (RFC 5802 §3: StoredKey, ServerKey). Private keys of DKIM are files
+ * (DATA_DIR/keys/<domain>/<selector>.pem, mode 0600): the database only knows
+ * their public halves, so that a copy of it gives nothing away.
  *
  * Threads: snapshots may be taken and used by any thread. Changes may block on
  * the disk: not for reactors.
@@ -19,6 +21,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/netaddr.h"
+#include "sign/key.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -62,6 +65,39 @@ struct directory_credential {
 	int64_t created_us;
 };
 
+/* The life of a key (RFC 6376 §3.1: rotation by selectors). */
+enum directory_key_state {
+	DIRECTORY_KEY_NEXT, /* to be published, not used yet */
+	DIRECTORY_KEY_ACTIVE, /* signs */
+	DIRECTORY_KEY_OLD, /* signs no more; mail on its way still needs it */
+};
+
+struct directory_key {
+	uint32_t id;
+	uint32_t domain;
+	char *selector;
+	enum sign_algorithm algorithm;
+	enum directory_key_state state;
+	unsigned bits;
+	char *public_key; /* base64, for the record's p= */
+	int64_t changed_us; /* when it came to its state */
+	int64_t seen_us; /* when its record was last seen; 0: never */
+};
+
+/* Lower-case A-labels. A name belongs to one tenant of the relay. */
+struct directory_domain {
+	uint32_t id;
+	uint32_t tenant;
+	char *name;
+	char *return_path; /* host name for envelope senders */
+	int64_t created_us;
+	int64_t checked_us; /* last look at the DNS; 0: never */
+	int64_t verified_us; /* when one of its keys was first seen; 0: never */
+	char *problem; /* of the last look; "": none */
+	const struct directory_key *keys; /* in the order they were made */
+	size_t key_count;
+};
+
 /* Opens or makes the database, applies schema migrations, makes the default
  * tenant. ERR_VERSION when a newer program wrote it. */
 MUST_CHECK int directory_open(const char *path,
@@ -91,6 +127,12 @@ const struct directory_stream *directory_find_stream(
 const struct directory_stream *directory_stream(
     const struct directory_snapshot *s, uint32_t id);
 
+const struct directory_domain *directory_find_domain(
+    const struct directory_snapshot *s, struct span name);
+/* The tenant's sender domain that a name is or is below; NULL: none. */
+const struct directory_domain *directory_sender_domain(
+    const struct directory_snapshot *s, uint32_t tenant, struct span name);
+
 /* Compares a secret in constant time. `credential` may be NULL (unknown user):
  * does the same work and says false. */
 bool directory_check_secret(
@@ -105,6 +147,16 @@ const struct directory_stream *directory_streams(
     const struct directory_snapshot *s, size_t *ret_count);
 const struct directory_credential *directory_credentials(
     const struct directory_snapshot *s, size_t *ret_count);
+
+const struct directory_domain *directory_domains(
+    const struct directory_snapshot *s, size_t *ret_count);
+/* Whether there is any: cheaper than a snapshot. */
+bool directory_has_domains(const struct directory *directory);
+
+/* Reads a private key; blocks on the disk. */
+MUST_CHECK int directory_read_key(const struct directory *d, const char *domain,
+    const char *selector, struct sign_key **ret_key,
+    struct failure *ret_failure);
 
 /* ---- changing: each is durable when it returns ------------------------- */
 
@@ -154,3 +206,41 @@ MUST_CHECK int directory_add_credential(struct directory *d,
 /* Immediate: new sessions and new messages of open sessions are refused. */
 MUST_CHECK int directory_revoke_credential(
     struct directory *d, const char *username, struct failure *ret_failure);
+
+struct directory_new_domain {
+	const char *tenant; /* NULL: default */
+	const char *name;
+	const char *return_path; /* NULL: bounces.<name> */
+};
+
+/* With an RSA and an Ed25519 key, which sign at once. Takes up to a second. */
+MUST_CHECK int directory_add_domain(struct directory *d,
+    const struct directory_new_domain *domain, uint32_t *ret_id,
+    struct failure *ret_failure);
+/* Its keys go, too: mail that is still queued leaves unsigned. */
+MUST_CHECK int directory_remove_domain(
+    struct directory *d, const char *name, struct failure *ret_failure);
+
+/* What a look at the DNS came to. */
+struct directory_domain_check {
+	const char *name;
+	const char *problem; /* "": none */
+	const uint32_t *seen; /* ids of the keys whose record is there */
+	size_t seen_count;
+	bool is_verified; /* one that signs is among them */
+};
+
+/* A domain that was verified once stays so: DNS trouble must not stop mail. */
+MUST_CHECK int directory_note_check(struct directory *d,
+    const struct directory_domain_check *check, struct failure *ret_failure);
+
+/* The stages of a rotation, in this order. */
+enum directory_rotation {
+	DIRECTORY_ROTATE_BEGIN, /* new keys beside those that sign */
+	DIRECTORY_ROTATE_SWITCH, /* they sign; those before become old */
+	DIRECTORY_ROTATE_REVOKE, /* the old ones are deleted */
+};
+
+/* ERR_REFUSED where a stage has nothing to act on. */
+MUST_CHECK int directory_rotate(struct directory *d, const char *name,
+    enum directory_rotation stage, struct failure *ret_failure);

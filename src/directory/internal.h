@@ -15,11 +15,14 @@
 
 #include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 
 /* Bounds of the whole; more than that wants the cluster's database. */
 #define DIRECTORY_TENANTS_MAX 100000
 #define DIRECTORY_STREAMS_MAX 400000
 #define DIRECTORY_CREDENTIALS_MAX 1000000
+#define DIRECTORY_DOMAINS_MAX 100000
+#define DIRECTORY_KEYS_MAX 1000000
 #define DIRECTORY_NETWORKS_MAX 64 /* of one credential */
 #define DIRECTORY_NAME_MAX 64
 #define DIRECTORY_LABEL_MAX 128 /* a credential's name for people, octets */
@@ -36,6 +39,8 @@ enum directory_sql {
 	SQL_LOAD_STREAMS,
 	SQL_LOAD_CREDENTIALS,
 	SQL_LOAD_NETWORKS,
+	SQL_LOAD_DOMAINS,
+	SQL_LOAD_KEYS,
 	SQL_FIND_TENANT,
 	SQL_FIND_STREAM,
 	SQL_FIND_CREDENTIAL,
@@ -49,6 +54,16 @@ enum directory_sql {
 	SQL_ADD_CREDENTIAL,
 	SQL_ADD_NETWORK,
 	SQL_REVOKE_CREDENTIAL,
+	SQL_FIND_DOMAIN,
+	SQL_ADD_DOMAIN,
+	SQL_REMOVE_DOMAIN,
+	SQL_NOTE_CHECK,
+	SQL_ADD_KEY,
+	SQL_REMOVE_KEYS,
+	SQL_REMOVE_OLD_KEYS,
+	SQL_COUNT_KEYS_IN_STATE,
+	SQL_MOVE_KEYS,
+	SQL_NOTE_KEY_SEEN,
 	SQL_COUNT_TENANTS,
 	SQL_COUNT_STREAMS,
 	SQL_COUNT_CREDENTIALS,
@@ -62,6 +77,7 @@ enum directory_sql {
 	SQL_LIST_SUPPRESSIONS,
 	SQL_LIST_SUPPRESSIONS_OF_TENANT,
 	SQL_LIST_SUPPRESSIONS_OF_ADDRESS,
+	SQL_COUNT_DOMAINS,
 	SQL_COUNT
 };
 
@@ -76,6 +92,7 @@ struct directory {
 	struct suppression_index *suppressions; /* has a lock of its own */
 	bool suppressions_loaded;
 	int64_t suppression_change; /* of what is loaded */
+	atomic_bool has_domains; /* of current */
 };
 
 struct directory_snapshot {
@@ -91,8 +108,13 @@ struct directory_snapshot {
 	size_t credential_count;
 	struct netmask *networks; /* of all credentials, theirs together */
 	size_t network_count;
+	struct directory_domain *domains;
+	size_t domain_count;
+	struct directory_key *keys; /* of all domains, theirs together */
+	size_t key_count;
 	struct map *tenants_by_name;
 	struct map *streams_by_name; /* key: see snapshot.c */
+	struct map *domains_by_name;
 	struct map *credentials_by_username; /* only those that may log in */
 };
 
@@ -118,7 +140,7 @@ int directory_sql_failure(
 
 /* ---- schema.c ---------------------------------------------------------- */
 
-#define DIRECTORY_SCHEMA_VERSION 3
+#define DIRECTORY_SCHEMA_VERSION 4
 
 /* Makes the file with its owner, opens it, sets it up, migrates. */
 MUST_CHECK int directory_schema_open(
@@ -175,3 +197,17 @@ void directory_secret_text(char *text, size_t count);
 /* What is stored of a password. */
 MUST_CHECK int directory_secret_derive(
     struct span password, struct directory_secret *ret_secret);
+
+/* ---- keyfile.c --------------------------------------------------------- */
+
+/* DATA_DIR/keys/<domain>[/<selector>.pem]. mem_free it. */
+char *keyfile_path(
+    const struct directory *d, const char *domain, const char *selector);
+/* Makes it with its directories; the file is new. */
+MUST_CHECK int keyfile_write(const struct directory *d, const char *domain,
+    const char *selector, const struct sign_key *key,
+    struct failure *ret_failure);
+/* What cannot be removed is nobody's any more. */
+void keyfile_remove(
+    const struct directory *d, const char *domain, const char *selector);
+void keyfile_remove_domain(const struct directory *d, const char *domain);

@@ -89,6 +89,27 @@ static const char *const migrations[DIRECTORY_SCHEMA_VERSION] = {
 	"CREATE TABLE suppression_change (number INTEGER NOT NULL);"
 	"INSERT INTO suppression_change (number) VALUES (0);"
 	"PRAGMA user_version = 3;",
+	"CREATE TABLE domain ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" tenant INTEGER NOT NULL REFERENCES tenant (id),"
+	" name TEXT NOT NULL UNIQUE,"
+	" return_path TEXT NOT NULL,"
+	" created_us INTEGER NOT NULL,"
+	" checked_us INTEGER NOT NULL,"
+	" verified_us INTEGER NOT NULL,"
+	" problem TEXT NOT NULL);"
+	"CREATE TABLE domain_key ("
+	" id INTEGER PRIMARY KEY AUTOINCREMENT,"
+	" domain INTEGER NOT NULL REFERENCES domain (id),"
+	" selector TEXT NOT NULL,"
+	" algorithm INTEGER NOT NULL CHECK (algorithm IN (0, 1)),"
+	" state INTEGER NOT NULL CHECK (state IN (0, 1, 2)),"
+	" bits INTEGER NOT NULL,"
+	" public_key TEXT NOT NULL,"
+	" changed_us INTEGER NOT NULL,"
+	" seen_us INTEGER NOT NULL,"
+	" UNIQUE (domain, selector));"
+	"PRAGMA user_version = 4;",
 };
 
 static char *

@@ -129,6 +129,28 @@ take_credential(struct directory_snapshot *s, sqlite3_stmt *row)
 }
 
 static int
+take_domain(struct directory_snapshot *s, sqlite3_stmt *row)
+{
+	struct directory_domain domain = {
+		.name = column_text(s->arena, row, 2),
+		.return_path = column_text(s->arena, row, 3),
+		.created_us = sqlite3_column_int64(row, 4),
+		.checked_us = sqlite3_column_int64(row, 5),
+		.verified_us = sqlite3_column_int64(row, 6),
+		.problem = column_text(s->arena, row, 7),
+	};
+
+	if (!column_id(row, 0, &domain.id) ||
+	    !column_id(row, 1, &domain.tenant))
+		return ERR_CORRUPT;
+	if (s->domain_count == DIRECTORY_DOMAINS_MAX)
+		return ERR_LIMIT;
+	s->domains = grow(s->domains, s->domain_count, sizeof domain);
+	s->domains[s->domain_count++] = domain;
+	return 0;
+}
+
+static int
 compare_id(const void *id, const void *item)
 {
 	uint32_t a = *(const uint32_t *)id, b = *(const uint32_t *)item;
@@ -142,7 +164,8 @@ find_by_id(const void *items, size_t count, size_t size, uint32_t id)
 {
 	_Static_assert(offsetof(struct directory_tenant, id) == 0 &&
 			   offsetof(struct directory_stream, id) == 0 &&
-			   offsetof(struct directory_credential, id) == 0,
+			   offsetof(struct directory_credential, id) == 0 &&
+			   offsetof(struct directory_domain, id) == 0,
 	    "ids come first");
 	return count ? bsearch(&id, items, count, size, compare_id) : NULL;
 }
@@ -165,6 +188,35 @@ take_network(struct directory_snapshot *s, sqlite3_stmt *row)
 		return ERR_LIMIT;
 	s->networks = grow(s->networks, s->network_count, sizeof mask);
 	s->networks[s->network_count++] = mask;
+	return 0;
+}
+
+/* Rows come in order of domain, as the domains stand. */
+static int
+take_key(struct directory_snapshot *s, sqlite3_stmt *row)
+{
+	struct directory_key key = {
+		.selector = column_text(s->arena, row, 2),
+		.algorithm = sqlite3_column_int(row, 3) ? SIGN_ED25519_SHA256
+							: SIGN_RSA_SHA256,
+		.state = (enum directory_key_state)sqlite3_column_int(row, 4),
+		.bits = (unsigned)sqlite3_column_int(row, 5),
+		.public_key = column_text(s->arena, row, 6),
+		.changed_us = sqlite3_column_int64(row, 7),
+		.seen_us = sqlite3_column_int64(row, 8),
+	};
+
+	if (!column_id(row, 0, &key.id) || !column_id(row, 1, &key.domain))
+		return ERR_CORRUPT;
+	struct directory_domain *domain =
+	    find_by_id(s->domains, s->domain_count, sizeof *domain, key.domain);
+	if (!domain)
+		return ERR_CORRUPT;
+	if (s->key_count == DIRECTORY_KEYS_MAX)
+		return ERR_LIMIT;
+	domain->key_count++;
+	s->keys = grow(s->keys, s->key_count, sizeof key);
+	s->keys[s->key_count++] = key;
 	return 0;
 }
 
@@ -227,6 +279,22 @@ index_credentials(struct directory_snapshot *s)
 	return 0;
 }
 
+static void
+index_domains(struct directory_snapshot *s)
+{
+	size_t next_key = 0;
+
+	for (size_t i = 0; i < s->domain_count; i++) {
+		struct directory_domain *domain = &s->domains[i];
+
+		if (domain->key_count)
+			domain->keys = s->keys + next_key;
+		next_key += domain->key_count;
+		map_put(s->domains_by_name, span_of(domain->name), domain);
+	}
+	BUG_UNLESS(next_key == s->key_count);
+}
+
 static int
 build_index(struct directory_snapshot *s)
 {
@@ -242,6 +310,7 @@ build_index(struct directory_snapshot *s)
 			return ERR_CORRUPT;
 		map_put(s->streams_by_name, key, stream);
 	}
+	index_domains(s);
 	return index_credentials(s);
 }
 
@@ -254,6 +323,7 @@ snapshot_new(void)
 	s->arena = arena_new();
 	s->tenants_by_name = map_new();
 	s->streams_by_name = map_new();
+	s->domains_by_name = map_new();
 	s->credentials_by_username = map_new();
 	return s;
 }
@@ -263,11 +333,14 @@ snapshot_free(struct directory_snapshot *s)
 {
 	map_free(&s->tenants_by_name, NULL);
 	map_free(&s->streams_by_name, NULL);
+	map_free(&s->domains_by_name, NULL);
 	map_free(&s->credentials_by_username, NULL);
 	mem_free(s->tenants);
 	mem_free(s->streams);
 	mem_free(s->credentials);
 	mem_free(s->networks);
+	mem_free(s->domains);
+	mem_free(s->keys);
 	arena_free(&s->arena);
 	mem_free(s);
 }
@@ -290,6 +363,10 @@ directory_snapshot_load(
 		code = load(d, SQL_LOAD_CREDENTIALS, take_credential, s);
 	if (code == 0)
 		code = load(d, SQL_LOAD_NETWORKS, take_network, s);
+	if (code == 0)
+		code = load(d, SQL_LOAD_DOMAINS, take_domain, s);
+	if (code == 0)
+		code = load(d, SQL_LOAD_KEYS, take_key, s);
 	if (code == 0)
 		code = build_index(s);
 	if (code == 0)
@@ -333,6 +410,7 @@ directory_snapshot_swap(
 	BUG_UNLESS(pthread_mutex_lock(&d->swap_lock) == 0);
 	struct directory_snapshot *old = d->current;
 	d->current = snapshot;
+	atomic_store(&d->has_domains, snapshot->domain_count > 0);
 	BUG_UNLESS(pthread_mutex_unlock(&d->swap_lock) == 0);
 	directory_snapshot_unref(&old);
 }
@@ -380,6 +458,41 @@ directory_stream(const struct directory_snapshot *s, uint32_t id)
 		return found;
 	return find_by_id(s->streams + s->stream_count, s->removed_stream_count,
 	    sizeof *s->streams, id);
+}
+
+const struct directory_domain *
+directory_find_domain(const struct directory_snapshot *s, struct span name)
+{
+	return map_get(s->domains_by_name, name);
+}
+
+const struct directory_domain *
+directory_sender_domain(
+    const struct directory_snapshot *s, uint32_t tenant, struct span name)
+{
+	while (s->domain_count > 0 && name.len > 0) {
+		const struct directory_domain *found =
+		    map_get(s->domains_by_name, name);
+
+		if (found && found->tenant == tenant)
+			return found;
+		(void)span_cut(&name, '.');
+	}
+	return NULL;
+}
+
+const struct directory_domain *
+directory_domains(const struct directory_snapshot *s, size_t *ret_count)
+{
+	*ret_count = s->domain_count;
+	return s->domains;
+}
+
+bool
+directory_has_domains(const struct directory *directory)
+{
+	return atomic_load_explicit(
+	    &directory->has_domains, memory_order_relaxed);
 }
 
 const struct directory_tenant *

@@ -24,6 +24,12 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_LOAD_NETWORKS] = "SELECT credential, network FROM"
 			      " credential_network ORDER BY credential,"
 			      " network",
+	[SQL_LOAD_DOMAINS] =
+	    "SELECT id, tenant, name, return_path, created_us, checked_us,"
+	    " verified_us, problem FROM domain ORDER BY id",
+	[SQL_LOAD_KEYS] =
+	    "SELECT id, domain, selector, algorithm, state, bits, public_key,"
+	    " changed_us, seen_us FROM domain_key ORDER BY domain, id",
 	[SQL_FIND_TENANT] = "SELECT id, enabled FROM tenant WHERE name = ?1",
 	[SQL_FIND_STREAM] = "SELECT id FROM stream WHERE tenant = ?1"
 			    " AND name = ?2 AND removed = 0",
@@ -50,6 +56,28 @@ static const char *const texts[SQL_COUNT] = {
 			    " (credential, network) VALUES (?1, ?2)",
 	[SQL_REVOKE_CREDENTIAL] = "UPDATE credential SET revoked = 1"
 				  " WHERE id = ?1",
+	[SQL_FIND_DOMAIN] = "SELECT id FROM domain WHERE name = ?1",
+	[SQL_ADD_DOMAIN] = "INSERT INTO domain (tenant, name, return_path,"
+			   " created_us, checked_us, verified_us, problem)"
+			   " VALUES (?1, ?2, ?3, ?4, 0, 0, '')",
+	[SQL_REMOVE_DOMAIN] = "DELETE FROM domain WHERE id = ?1",
+	[SQL_NOTE_CHECK] = "UPDATE domain SET checked_us = ?2, problem = ?3,"
+			   " verified_us = CASE WHEN verified_us = 0 AND ?4"
+			   " THEN ?2 ELSE verified_us END WHERE id = ?1",
+	[SQL_ADD_KEY] =
+	    "INSERT INTO domain_key (domain, selector, algorithm, state,"
+	    " bits, public_key, changed_us, seen_us)"
+	    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)",
+	[SQL_REMOVE_KEYS] = "DELETE FROM domain_key WHERE domain = ?1",
+	[SQL_REMOVE_OLD_KEYS] = "DELETE FROM domain_key WHERE domain = ?1"
+				" AND state = 2",
+	[SQL_COUNT_KEYS_IN_STATE] = "SELECT count(*) FROM domain_key"
+				    " WHERE domain = ?1 AND state = ?2",
+	/* Next to active, active to old. */
+	[SQL_MOVE_KEYS] = "UPDATE domain_key SET state = state + 1,"
+			  " changed_us = ?2 WHERE domain = ?1 AND state < 2",
+	[SQL_NOTE_KEY_SEEN] = "UPDATE domain_key SET seen_us = ?3"
+			      " WHERE domain = ?1 AND id = ?2",
 	[SQL_COUNT_TENANTS] = "SELECT count(*) FROM tenant",
 	[SQL_COUNT_STREAMS] = "SELECT count(*) FROM stream",
 	[SQL_COUNT_CREDENTIALS] = "SELECT count(*) FROM credential",
@@ -85,6 +113,7 @@ static const char *const texts[SQL_COUNT] = {
 	    "SELECT id, tenant, stream, address, cause, evidence, created_us,"
 	    " expire_us FROM suppression WHERE id > ?1 AND address = ?2"
 	    " ORDER BY id",
+	[SQL_COUNT_DOMAINS] = "SELECT count(*) FROM domain",
 };
 
 int

@@ -463,7 +463,7 @@ refuses_a_newer_schema(void **state)
 	expect(f, directory_add_tenant(f->d, "acme", &id, &f->failure),
 	    ERR_VERSION, "newer posthouse");
 	expect(f, directory_open(f->path, &d, &f->failure), ERR_VERSION,
-	    "has schema 99, but this program knows up to 3");
+	    "has schema 99, but this program knows up to");
 	assert_null(d);
 }
 
