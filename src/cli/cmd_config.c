@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/internal.h"
+#include "config/shaping.h"
 
 static void
 add_mistake(void *arg, const char *file, unsigned line, unsigned column,
@@ -49,7 +50,12 @@ cmd_config_show(struct invocation *inv)
 
 	if (config == NULL)
 		return 1;
-	config_show(config, option_value(inv, "explain") != NULL, &yaml);
+	if (option_value(inv, "shaping") != NULL)
+		shaping_show(
+		    config, option_value(inv, "explain") != NULL, &yaml);
+	else
+		config_show(
+		    config, option_value(inv, "explain") != NULL, &yaml);
 	config_unref(&config);
 	if (inv->json)
 		(void)print_json(json_pack("{s:s, s:s}", "file",

@@ -9,6 +9,7 @@
 
 static const struct cli_option explain[] = {
 	{ "explain", NULL, "with a comment on each key" },
+	{ "shaping", NULL, "shaping.yaml instead of posthouse.yaml" },
 	{ 0 },
 };
 static const struct cli_option interval[] = {

@@ -62,6 +62,7 @@ config_free(struct config *c)
 		mem_free(route->password);
 	}
 	map_free(&c->routes_by_domain, NULL);
+	shaping_free(&c->shaping);
 	config_table_done(&config_root_table, c);
 	mem_free(c->path);
 	mem_free(c);
@@ -116,6 +117,8 @@ config_parse(struct span text, const char *name, bool check_files,
 
 	reader.config = MEM_NEW(struct config);
 	reader.config->references = 1;
+	reader.root = &config_root_table;
+	reader.base = reader.config;
 	reader.config->path = mem_strdup(name);
 	if (text.len > FILE_SIZE_MAX) {
 		config_mistakes_add_file(&reader.mistakes,
@@ -142,6 +145,7 @@ config_load(const char *path, bool check_files, config_mistake_fn *fn,
 {
 	struct buf content = BUF_EMPTY;
 	struct config_mistakes mistakes = { 0 };
+	struct config *config = NULL;
 	int code = file_read(path, FILE_SIZE_MAX, &content);
 
 	if (code == ERR_LIMIT)
@@ -153,10 +157,17 @@ config_load(const char *path, bool check_files, config_mistake_fn *fn,
 		    error_text(code));
 	else
 		code = config_parse(
-		    buf_span(&content), path, check_files, fn, arg, ret_config);
+		    buf_span(&content), path, check_files, fn, arg, &config);
 	config_mistakes_report(&mistakes, path, fn, arg);
 	config_mistakes_done(&mistakes);
 	buf_done(&content);
+	if (code < 0)
+		return code;
+	code = shaping_load(config, fn, arg);
+	if (code < 0)
+		config_unref(&config);
+	else
+		*ret_config = config;
 	return code;
 }
 

@@ -212,6 +212,8 @@ struct config {
 		int format; /* enum log_format */
 	} log;
 	struct map *routes_by_domain; /* the room's own, as is this: */
+	char *shaping_path; /* as given, or NULL: beside this file */
+	struct shaping *shaping; /* config/shaping.h; NULL: there is none */
 	unsigned references;
 };
 

@@ -63,6 +63,7 @@ struct config_table {
 #define CONFIG_TABLE_KEYS_MAX 32
 
 extern const struct config_table config_root_table;
+extern const struct config_table shaping_root_table;
 
 /* ---- mistakes ---------------------------------------------------------- */
 
@@ -102,6 +103,8 @@ const char *config_suggest(const struct config_table *table, struct span name);
 struct config_reader {
 	yaml_document_t *document;
 	struct config *config;
+	const struct config_table *root; /* of the file that is read */
+	void *base; /* of the structure it describes */
 	struct config_mistakes mistakes;
 	size_t visited; /* nodes looked at; aliases make them more than written
 	                 */
@@ -112,7 +115,7 @@ struct config_reader {
 bool config_document_load(struct span text, struct config_mistakes *mistakes,
     yaml_document_t *ret_document);
 
-/* Reads the document into reader->config, with the plain defaults. */
+/* Reads the document into reader->base, with the plain defaults. */
 void config_read(struct config_reader *r);
 /* The node at a key of the root, at its entry `index` and at that entry's key
  * (NULL: stop there); as deep as there is one. NULL without a document. */
@@ -136,6 +139,13 @@ bool config_parse_to(
     struct config_route *route, char *reason, size_t reason_size);
 /* Whether one of its domains is "*". */
 bool config_route_is_for_all(const struct config_route *route);
+
+/* ---- shaping.c --------------------------------------------------------- */
+
+/* Into config->shaping, if there is a file. Mistakes are told like others. */
+MUST_CHECK int shaping_load(
+    struct config *config, config_mistake_fn *fn, void *arg);
+void shaping_free(struct shaping **shaping);
 
 /* ---- values ------------------------------------------------------------ */
 

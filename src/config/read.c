@@ -288,13 +288,13 @@ find_key(const struct config_table *table, struct span name)
 
 /* The section that does have the key, for those who put it one level off. */
 static const char *
-other_place(const struct config_table *table, struct span name)
+other_place(const struct config_table *root, const struct config_table *table,
+    struct span name)
 {
-	if (table != &config_root_table &&
-	    find_key(&config_root_table, name) != NULL)
+	if (table != root && find_key(root, name) != NULL)
 		return "the top level";
-	for (size_t i = 0; i < config_root_table.count; i++) {
-		const struct config_key *key = &config_root_table.keys[i];
+	for (size_t i = 0; i < root->count; i++) {
+		const struct config_key *key = &root->keys[i];
 		if (key->table && key->table != table &&
 		    find_key(key->table, name) != NULL)
 			return key->name;
@@ -309,7 +309,7 @@ report_unknown(struct config_reader *r, const struct config_table *table,
 	struct span name = text_of(node);
 	char quote[CONFIG_QUOTE_SIZE];
 	const char *near = config_suggest(table, name);
-	const char *other = other_place(table, name);
+	const char *other = other_place(r->root, table, name);
 
 	(void)config_quote(name, quote);
 	if (other)
@@ -384,12 +384,16 @@ config_read(struct config_reader *r)
 {
 	yaml_node_t *root = yaml_document_get_root_node(r->document);
 
+	if ((!root || is_nothing(root)) && r->root == &shaping_root_table) {
+		read_map(r, NULL, r->root, r->base);
+		return;
+	}
 	if (!root || is_nothing(root)) {
 		config_mistake(r, NULL,
 		    "the file is empty; at least `listeners` is needed");
 		return;
 	}
-	read_map(r, root, &config_root_table, r->config);
+	read_map(r, root, r->root, r->base);
 }
 
 /* ---- looking back ------------------------------------------------------ */

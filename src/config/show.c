@@ -8,6 +8,7 @@
 
 #include "base/bug.h"
 #include "config/internal.h"
+#include "config/shaping.h"
 
 #include <string.h>
 
@@ -18,6 +19,7 @@ struct show {
 	bool explain;
 	unsigned indent; /* columns */
 	bool is_item_start; /* "- " stands where the indent would end */
+	const struct config_table *root;
 };
 
 static void show_table(struct show *s, const struct config_table *table,
@@ -214,7 +216,7 @@ show_table(struct show *s, const struct config_table *table, const void *base,
 		if (in_list && is_default(key, base))
 			continue;
 		show_key(s, key, base);
-		if (s->explain && table == &config_root_table)
+		if (s->explain && table == s->root)
 			buf_append_char(s->out, '\n');
 	}
 }
@@ -222,8 +224,22 @@ show_table(struct show *s, const struct config_table *table, const void *base,
 void
 config_show(const struct config *config, bool explain, struct buf *out)
 {
-	struct show show = { .out = out, .explain = explain };
+	struct show show = {
+		.out = out, .explain = explain, .root = &config_root_table
+	};
 
 	show_table(&show, &config_root_table, config, false);
+	BUG_UNLESS(show.indent == 0);
+}
+
+void
+shaping_show(const struct config *config, bool explain, struct buf *out)
+{
+	struct show show = {
+		.out = out, .explain = explain, .root = &shaping_root_table
+	};
+
+	if (config->shaping)
+		show_table(&show, &shaping_root_table, config->shaping, false);
 	BUG_UNLESS(show.indent == 0);
 }

@@ -489,6 +489,10 @@ static const struct config_key root_keys[] = {
 	    .explain = "Addresses that mail leaves from." },
 	{ "pools", VALUE_MAP, LIST(pools, pool_count), .default_text = "[]",
 	    .table = &pool_table, .explain = "Weighted sets of sources." },
+	{ "shaping", VALUE_PATH, AT(shaping_path), .default_text = "",
+	    .explain = "File with the limits of receiving systems, see "
+		       "posthouse-shaping(5); empty: shaping.yaml beside this "
+		       "file, if there is one." },
 	{ "retry", VALUE_MAP, .table = &retry_table,
 	    .explain =
 		"When mail that could not be delivered is tried again." },

@@ -99,6 +99,10 @@ connection_open(struct site *site, struct schedule_site *way)
 	c->plan = plan_ref(site->plan);
 	c->from =
 	    config_source_find(c->plan->config, schedule_site_source(way));
+	struct shaping_terms terms;
+	shaping_find(c->plan->config, c->plan->provider, c->plan->domain_rule,
+	    schedule_site_source(way), &terms);
+	c->limits = terms.limits;
 	c->state = CONNECTION_NEXT;
 	c->all_final = true;
 	c->fd = -1;
@@ -347,7 +351,7 @@ try_next(struct connection *c)
 		    (struct enhanced_code){ 3, 0, 4 });
 		return;
 	}
-	connection_set_timer(c, d->config->delivery.connect_us);
+	connection_set_timer(c, c->limits.connect_us);
 	c->state = CONNECTION_CONNECTING;
 }
 

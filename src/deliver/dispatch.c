@@ -92,8 +92,8 @@ dispatch_connections_max(const struct dispatch *d)
 }
 
 /* What a second may take comes at once. */
-static struct schedule_rate
-rate_of(const struct config_rate *rate)
+struct schedule_rate
+dispatch_rate(const struct config_rate *rate)
 {
 	if (rate->count == 0)
 		return (struct schedule_rate){ .interval_ns = 0 };
@@ -114,15 +114,15 @@ policy_of(const struct dispatch *d)
 		.site_share = dispatch_part(
 		    config->delivery.connections_per_site, d->share, d->number),
 		.window_first = config->delivery.first_connections_per_site,
-		.message_rate = rate_of(&config->delivery.message_rate),
+		.message_rate = dispatch_rate(&config->delivery.message_rate),
 		.site_message_rate =
-		    rate_of(&config->delivery.message_rate_per_site),
+		    dispatch_rate(&config->delivery.message_rate_per_site),
 		.domain_message_rate =
-		    rate_of(&config->delivery.message_rate_per_domain),
+		    dispatch_rate(&config->delivery.message_rate_per_domain),
 		.tenant_message_rate =
-		    rate_of(&config->delivery.message_rate_per_tenant),
+		    dispatch_rate(&config->delivery.message_rate_per_tenant),
 		.site_connection_rate =
-		    rate_of(&config->delivery.connection_rate_per_site),
+		    dispatch_rate(&config->delivery.connection_rate_per_site),
 		.connections = dispatch_connections_max(d),
 		.lookups = LOOKUPS_MAX,
 		.probe_first_us = PROBE_FIRST_US,

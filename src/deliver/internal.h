@@ -30,6 +30,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/time.h"
+#include "config/shaping.h"
 #include "deliver/deliver.h"
 #include "event/event.h"
 #include "log/tap.h"
@@ -127,6 +128,10 @@ struct plan {
 	char *place; /* all of the route that sites differ by */
 	bool mx_secure; /* the MX answer was validated */
 	const char *terms; /* of the site's name, beside the route's */
+	/* Rules of the config's shaping.yaml, or NULL. A domain with one is a
+	 * site of its own: then `domain` is its name. */
+	const struct shaping_rule *provider, *domain_rule;
+	char *domain;
 	struct plan_host *hosts;
 	size_t host_count;
 	struct plan_address addresses[PLAN_ADDRESSES_MAX];
@@ -135,6 +140,9 @@ struct plan {
 
 struct plan *plan_new(struct config *config, const struct config_route *route);
 struct plan *plan_ref(struct plan *plan);
+/* Before hosts are added: which rules shape this domain's mail to them. */
+void plan_shape(struct plan *plan, struct span domain, const char *const *hosts,
+    size_t host_count);
 void plan_unref(struct plan **plan);
 void plan_add_host(struct plan *plan, const struct resolve_host *host);
 void plan_add_address(
@@ -167,6 +175,8 @@ char *route_place(const struct config_route *route);
 const char *route_kind(const struct config_route *route);
 /* The name under which the scheduler knows the site. mem_free. */
 char *route_site_name(const struct config_route *route, const char *mx_site);
+/* The same, for the mail of a plan: a domain with a rule has its own. */
+char *plan_site_name(const struct plan *plan, const char *mx_site);
 /* Puts the queue under its site and gives the site this plan (taken). */
 void site_assign(struct dispatch *d, struct schedule_queue *queue,
     struct plan *plan, const char *mx_site, int64_t valid_until_us);
@@ -412,6 +422,7 @@ struct connection {
 	struct site *site; /* NULL once it is not the site's any more */
 	struct plan *plan; /* counted */
 	const struct config_source *from; /* the plan's config's, or NULL */
+	struct shaping_limits limits;
 	enum connection_state state;
 	bool busy; /* inside connection_drive */
 
@@ -596,6 +607,7 @@ uint32_t dispatch_connections_max(const struct dispatch *d);
 /* Of a limit, what dispatcher `number` of `share` may use: together all of it;
  * at least 1. */
 uint32_t dispatch_part(uint32_t limit, uint32_t share, uint32_t number);
+struct schedule_rate dispatch_rate(const struct config_rate *rate);
 struct hint *dispatch_hint(struct dispatch *d, const struct netaddr *address);
 const struct hint *dispatch_find_hint(
     const struct dispatch *d, const struct netaddr *address);

@@ -4,6 +4,7 @@
 #include "deliver/internal.h"
 #include "log/log.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /*
@@ -84,6 +85,20 @@ hosts_before_us(const struct resolve_answer *answer, const char *hostname)
 }
 
 static void
+shape(struct lookup *l, struct plan *plan, const struct resolve_host *hosts,
+    size_t count)
+{
+	const char *names[PLAN_HOSTS_MAX];
+	if (l->config->shaping == NULL)
+		return;
+	if (count > PLAN_HOSTS_MAX)
+		count = PLAN_HOSTS_MAX;
+	for (size_t i = 0; i < count; i++)
+		names[i] = hosts[i].name;
+	plan_shape(plan, schedule_queue_key(l->queue).domain, names, count);
+}
+
+static void
 on_secure(void *arg, int64_t valid_until_us)
 {
 	struct lookup *l = arg;
@@ -124,6 +139,7 @@ finish(struct lookup *l, const struct resolve_answer *answer)
 	if (mx && !answer->implicit_mx)
 		count = hosts_before_us(answer, l->config->hostname);
 	struct plan *plan = plan_new(l->config, l->route);
+	shape(l, plan, answer->hosts, count);
 	for (size_t i = 0; i < count; i++)
 		plan_add_host(plan, &answer->hosts[i]);
 	if (plan->address_count > 0 && mx) {
@@ -140,6 +156,14 @@ finish(struct lookup *l, const struct resolve_answer *answer)
 	struct resolve_answer none = {
 		.result = loops ? RESOLVE_LOOP : RESOLVE_NO_ADDRESS,
 	};
+	/* What our own `ip` left out may be mended here. */
+	for (size_t i = 0; i < count; i++)
+		if (answer->hosts[i].address_count > 0)
+			none.result = RESOLVE_TEMPORARY;
+	if (none.result == RESOLVE_TEMPORARY)
+		(void)snprintf(none.problem, sizeof none.problem,
+		    "`ip` in the config leaves out all addresses of the "
+		    "domain's mail servers");
 	fail(d, l->queue, &none);
 	return true;
 }
@@ -181,6 +205,7 @@ start_literal(struct lookup *l, struct span domain)
 		UNREACHABLE("a literal longer than a domain was parsed");
 	address.port = l->route->port;
 	struct plan *plan = plan_new(l->config, l->route);
+	plan_shape(plan, domain, NULL, 0);
 	plan_add_address(plan, name, &address);
 	site_assign(l->dispatch, l->queue, plan, name,
 	    loop_now_us(l->dispatch->loop) + FIXED_VALID_US);

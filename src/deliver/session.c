@@ -152,7 +152,7 @@ is_worn_out(const struct connection *c)
 	const struct dispatch *d = c->dispatch;
 	uint32_t told = smtp_client_mail_max(c->client);
 	return !dispatch_may_take(d) ||
-	       c->transactions >= d->config->delivery.messages_per_connection ||
+	       c->transactions >= c->limits.messages_per_connection ||
 	       (told > 0 && c->transactions >= told) ||
 	       (c->transactions > 0 &&
 		   loop_now_us(d->loop) - c->ready_us > AGE_MAX_US);
@@ -204,12 +204,12 @@ on_session_ready(struct connection *c)
 	} else if (c->transaction.queue != NULL && transaction_start(c)) {
 		c->moved = true;
 	} else if (!session_take(c)) {
-		if (crowded || d->config->delivery.idle_us <= 0) {
+		if (crowded || c->limits.idle_us <= 0) {
 			quit(c);
 			return;
 		}
 		c->state = CONNECTION_IDLE;
-		connection_set_timer(c, d->config->delivery.idle_us);
+		connection_set_timer(c, c->limits.idle_us);
 	}
 }
 
@@ -500,13 +500,13 @@ read_in(struct connection *c)
 static int64_t
 patience_us(const struct connection *c)
 {
-	const struct dispatch *d = c->dispatch;
 	int64_t us = smtp_client_step_seconds(c->client) * US_PER_S;
 	if (smtp_client_step(c->client) == SMTP_CLIENT_STEP_END &&
-	    d->config->delivery.final_reply_us > 0)
-		us = d->config->delivery.final_reply_us;
+	    c->limits.final_reply_us > 0)
+		us = c->limits.final_reply_us;
 	if (c->transaction.open) {
-		int64_t left_us = c->deadline_us - loop_now_us(d->loop);
+		int64_t left_us =
+		    c->deadline_us - loop_now_us(c->dispatch->loop);
 		if (left_us < us)
 			us = left_us > 0 ? left_us : 0;
 	}

@@ -46,8 +46,19 @@ plan_unref(struct plan **plan)
 	}
 	mem_free(p->hosts);
 	mem_free(p->place);
+	mem_free(p->domain);
 	config_unref(&p->config);
 	mem_free(p);
+}
+
+void
+plan_shape(struct plan *plan, struct span domain, const char *const *hosts,
+    size_t host_count)
+{
+	plan->provider = shaping_provider(plan->config, hosts, host_count);
+	plan->domain_rule = shaping_domain(plan->config, domain);
+	if (plan->domain_rule != NULL)
+		plan->domain = span_dup(domain);
 }
 
 void
@@ -128,7 +139,10 @@ add_family(struct plan *plan, const struct resolve_host *host,
 void
 plan_add_host(struct plan *plan, const struct resolve_host *host)
 {
-	enum config_ip policy = plan->config->delivery.ip;
+	struct shaping_terms terms;
+	shaping_find(plan->config, plan->provider, plan->domain_rule,
+	    SPAN_EMPTY, &terms);
+	enum config_ip policy = (enum config_ip)(terms.limits.ip - 1);
 	add_family(plan, host, family_of_pass(policy, 0));
 	if (policy == CONFIG_IP_PREFER4)
 		add_family(plan, host, family_of_pass(policy, 1));
@@ -201,6 +215,15 @@ route_site_name(const struct config_route *route, const char *mx_site)
 	return name_of(route, mx_site);
 }
 
+char *
+plan_site_name(const struct plan *plan, const char *mx_site)
+{
+	char *AUTO_FREE name = route_site_name(plan->route, mx_site);
+	if (plan->domain == NULL)
+		return mem_printf("%s%s", name, plan->terms);
+	return mem_printf("%s%s domain=%s", name, plan->terms, plan->domain);
+}
+
 /* What was learned of an address is still true after a new lookup. */
 static void
 carry_over(struct plan *to, const struct plan *from)
@@ -220,8 +243,7 @@ void
 site_assign(struct dispatch *d, struct schedule_queue *queue, struct plan *plan,
     const char *mx_site, int64_t valid_until_us)
 {
-	char *AUTO_FREE route_name = route_site_name(plan->route, mx_site);
-	char *AUTO_FREE name = mem_printf("%s%s", route_name, plan->terms);
+	char *AUTO_FREE name = plan_site_name(plan, mx_site);
 	struct schedule_key key = schedule_queue_key(queue);
 	const struct config_pool *pool = pool_for(d, plan->route, &key);
 	struct schedule_way ways[SCHEDULE_WAYS];

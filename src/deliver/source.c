@@ -168,13 +168,54 @@ has_family(const struct plan *plan, enum netaddr_family family)
 	return false;
 }
 
-/* What shares limits: the site, by a source. */
+/* What shares limits: a provider, a domain that has a rule, or a site; by a
+ * source. */
 static struct span
-ledger_name(const char *site_name, const char *source, struct arena *arena)
+ledger_name(const struct plan *plan, const char *site_name, const char *source,
+    struct arena *arena)
 {
-	if (source == NULL)
-		return span_of(site_name);
+	if (plan->provider != NULL && plan->domain == NULL)
+		return arena_printf(
+		    arena, "provider %s\n%s", plan->provider->name, source);
 	return arena_printf(arena, "%s\n%s", site_name, source);
+}
+
+static struct schedule_limits
+limits_of(const struct dispatch *d, const struct plan *plan,
+    const struct shaping_limits *l)
+{
+	struct schedule_limits limits = {
+		.connections = l->connections,
+		.reserved = l->connections > 1 ? (l->connections + 9) / 10 : 0,
+		.window_first = l->first_connections,
+		.message_rate = dispatch_rate(&l->message_rate),
+		.connection_rate = dispatch_rate(&l->connection_rate),
+		/* A provider's many sites would each claim a dispatcher's
+		 * part. */
+		.share = 1,
+	};
+	if (plan->provider == NULL || plan->domain != NULL)
+		limits.share =
+		    dispatch_part(l->connections, d->share, d->number);
+	return limits;
+}
+
+static struct schedule_way
+way_make(const struct dispatch *d, const struct plan *plan,
+    const struct config_pool_member *m, const char *site_name,
+    struct arena *arena)
+{
+	const char *source = m != NULL ? m->source->name : "";
+	struct shaping_terms terms;
+	shaping_find(plan->config, plan->provider, plan->domain_rule,
+	    span_of(source), &terms);
+	return (struct schedule_way){
+		.source = span_of(source),
+		.ledger = ledger_name(plan, site_name, source, arena),
+		.weight = m != NULL ? m->weight : 1,
+		.by_policy = plan->config->shaping == NULL,
+		.limits = limits_of(d, plan, &terms.limits),
+	};
 }
 
 size_t
@@ -184,11 +225,7 @@ ways_make(struct dispatch *d, const struct plan *plan,
 {
 	size_t count = 0;
 	if (pool == NULL) {
-		ret_ways[0] = (struct schedule_way){
-			.ledger = ledger_name(site_name, NULL, arena),
-			.weight = 1,
-			.by_policy = true,
-		};
+		ret_ways[0] = way_make(d, plan, NULL, site_name, arena);
 		return 1;
 	}
 	for (size_t i = 0; i < pool->member_count; i++) {
@@ -197,13 +234,7 @@ ways_make(struct dispatch *d, const struct plan *plan,
 		    !has_family(plan, m->source->address.family))
 			continue;
 		BUG_UNLESS(count < SCHEDULE_WAYS);
-		ret_ways[count++] = (struct schedule_way){
-			.source = span_of(m->source->name),
-			.ledger =
-			    ledger_name(site_name, m->source->name, arena),
-			.weight = m->weight,
-			.by_policy = true,
-		};
+		ret_ways[count++] = way_make(d, plan, m, site_name, arena);
 	}
 	return count;
 }

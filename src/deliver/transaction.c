@@ -83,7 +83,7 @@ static uint32_t
 batch_size(const struct connection *c)
 {
 	uint32_t count = c->transaction.rest.rcpt_count;
-	uint32_t most = c->dispatch->config->delivery.recipients_per_message;
+	uint32_t most = c->limits.recipients;
 	uint32_t told = smtp_client_rcpt_max(c->client);
 	if (told > 0 && told < most)
 		most = told;

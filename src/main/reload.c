@@ -9,6 +9,7 @@
 
 #include "base/list.h"
 #include "base/mem.h"
+#include "config/shaping.h"
 #include "log/log.h"
 #include "main/internal.h"
 #include "os/notify.h"
@@ -67,6 +68,7 @@ engine_check_reload(const struct engine *e)
 
 	warn_of_sources(c);
 	warn_if_unreadable(e->options->config_path);
+	warn_if_unreadable(c->shaping ? c->shaping->path : NULL);
 	warn_if_unreadable(c->tls.certificate);
 	warn_if_unreadable(c->tls.private_key);
 	for (size_t i = 0; i < c->route_count; i++) {
