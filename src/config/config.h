@@ -205,6 +205,9 @@ struct config {
 
 	struct {
 		bool accept; /* at_rcpt: accept; they end at dispatch */
+		bool bounces; /* by refusals that say so */
+		int64_t bounce_expire_us; /* 0: never */
+		uint32_t waiting; /* outcomes, for the disk */
 	} suppressions;
 
 	struct {

@@ -445,6 +445,18 @@ static const struct config_key suppression_keys[] = {
 	    .explain = "What a session is told of a suppressed recipient: "
 		       "refused with the cause, or accepted, to end as "
 		       "suppressed at dispatch." },
+	{ "bounces", VALUE_BOOL, AT(suppressions.bounces),
+	    .default_text = "true",
+	    .explain = "A refusal for good that concerns the address itself "
+		       "(no such user, moved, …) suppresses it for the "
+		       "tenant." },
+	{ "bounce_expire", VALUE_DURATION, AT(suppressions.bounce_expire_us),
+	    .default_text = "0s", BETWEEN(0, 3650 * US_PER_DAY),
+	    .explain = "How long such a suppression stands; 0s: for good." },
+	{ "waiting", VALUE_NUMBER, AT(suppressions.waiting),
+	    .default_text = "10000", BETWEEN(1, 1000000),
+	    .explain = "Outcomes that may wait for their suppressions to be "
+		       "written; more go without any." },
 };
 static const struct config_table suppression_table = { "suppressions",
 	KEYS(suppression_keys) };

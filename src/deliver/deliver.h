@@ -14,12 +14,14 @@
 #include "directory/directory.h"
 #include "intake/intake.h"
 #include "loop/loop.h"
+#include "report/suppressor.h"
 #include "resolve/resolve.h"
 #include "schedule/schedule.h"
 #include "spool/spool.h"
 #include "tls/stream.h"
 
 struct dispatch;
+struct judge;
 
 struct dispatch_options {
 	struct loop *loop;
@@ -27,6 +29,9 @@ struct dispatch_options {
 	struct spool *spool;
 	struct directory *directory; /* for the names in events */
 	struct intake *intake; /* for delivery reports */
+	/* For refusals, and for whom they suppress; NULL: neither is done. */
+	const struct judge *judge;
+	struct suppressor *suppressor;
 	/* What the dispatchers of the process share; NULL: there is one. */
 	struct schedule_ledger *ledger;
 	/* Number so and so (from 0) of so many dispatchers that get mail: of a

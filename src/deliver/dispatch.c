@@ -427,6 +427,8 @@ dispatch_new(const struct dispatch_options *options,
 	d->spool = options->spool;
 	d->directory = options->directory;
 	d->intake = options->intake;
+	d->judge = options->judge;
+	d->suppressor = options->suppressor;
 	d->share = options->share;
 	d->connections_cap = options->connections_cap;
 	d->number = options->number;

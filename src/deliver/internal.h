@@ -19,6 +19,7 @@
  *	outcome.c     results become spool records, events and reports
  *	backlog.c     many deliveries that came to the same end at once
  *	suppressed.c  recipients that must not be sent to
+ *	verdict.c     what a refusal means for the address
  *	submission.c  outcomes with reports, until they are on the disk
  *	operate.c     operators' requests
  *	order.c       those that are durable, until they are worked off
@@ -30,6 +31,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/time.h"
+#include "bounce/judge.h"
 #include "config/shaping.h"
 #include "deliver/deliver.h"
 #include "event/event.h"
@@ -50,6 +52,9 @@ struct result {
 	bool relayed; /* delivered, but the next hop knows no DSN */
 	const char *step;
 	const char *cause; /* of a suppression; static, or NULL */
+	enum reply_class class; /* when judged */
+	bool is_judged;
+	bool suppresses; /* no more mail to this recipient */
 	struct reply reply;
 };
 
@@ -239,6 +244,16 @@ MUST_CHECK int outcome_warn(
  * an event and the postmaster are told. A negative code as above. */
 MUST_CHECK int outcome_expire_unreadable(
     struct dispatch *d, const struct attempt *a);
+
+/* ---- verdict.c ---- */
+
+/* Fills in the classes of refusals among an attempt's results. */
+void verdict_judge(
+    struct dispatch *d, const struct attempt *a, struct result *results);
+/* Those whom the results suppress, in d->scratch; 0: none. Results that will
+ * suppress nobody after all do not say so afterwards. */
+size_t verdict_entries(struct dispatch *d, const struct attempt *a,
+    struct result *results, struct suppression **ret_entries);
 
 /* ---- suppressed.c ---- */
 
@@ -559,6 +574,8 @@ struct dispatch {
 	struct spool *spool;
 	struct directory *directory;
 	struct intake *intake;
+	const struct judge *judge;
+	struct suppressor *suppressor;
 	uint32_t share, number, connections_cap; /* as in the options */
 	struct schedule *schedule;
 	struct resolver *resolver;

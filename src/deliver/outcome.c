@@ -20,6 +20,9 @@ struct telling {
 	bool all;
 	uint32_t first, count; /* recipients, as numbered in the envelope */
 	struct directory_snapshot *names;
+	/* Whom the results suppress; written before they are told. */
+	struct suppression *entries;
+	size_t entry_count;
 };
 
 static const struct result *
@@ -241,6 +244,9 @@ add_events(const struct telling *t, const struct run *run)
 		e.reply = result_line(r, d->scratch);
 		e.step = span_of(r->step);
 		e.cause = span_of(r->cause);
+		e.class = r->is_judged ? span_of(reply_class_name(r->class))
+				       : SPAN_EMPTY;
+		e.suppresses = r->suppresses;
 		e.duplicate_risk = r->duplicate_risk;
 		event_render(&e, &d->lines);
 	}
@@ -364,8 +370,20 @@ static void
 telling_end(struct telling *t, struct spool_txn **txn, struct reports *reports,
     struct submission *s)
 {
-	intake_submit(t->d->intake, txn, reports->messages, reports->count,
-	    submission_done, s);
+	const struct suppressor_job job = {
+		.entries = t->entries,
+		.entry_count = t->entry_count,
+		.txn = txn,
+		.reports = reports->messages,
+		.report_count = reports->count,
+		.done = submission_done,
+		.arg = s,
+	};
+	if (t->entry_count > 0)
+		suppressor_submit(t->d->suppressor, &job);
+	else
+		intake_submit(t->d->intake, txn, reports->messages,
+		    reports->count, submission_done, s);
 	directory_snapshot_unref(&t->names);
 }
 
@@ -439,6 +457,8 @@ outcome_settle(struct dispatch *d, struct schedule_queue *queue,
 		reports.count = 0;
 		unbounce(results, t.count);
 	}
+	verdict_judge(d, a, results);
+	t.entry_count = verdict_entries(d, a, results, &t.entries);
 	note_last_reply(&t, queue);
 	struct run *runs = ARENA_ARRAY(d->scratch, struct run, t.count);
 	size_t count = result_make_runs(results, t.count, runs);

@@ -115,6 +115,9 @@ put_attempt(const struct event *e, struct buf *out)
 	put_number(out, "code", e->code);
 	put_text(out, "enhanced", e->enhanced);
 	put_text(out, "reply", e->reply);
+	put_text(out, "class", e->class);
+	if (e->suppresses)
+		buf_append_str(out, ",\"suppresses\":true");
 	put_text(out, "cause", e->cause);
 	put_text(out, "step", e->step);
 	put_text(out, "route", e->route);

@@ -44,6 +44,8 @@ struct event {
 	uint16_t code; /* the reply that decided */
 	struct span enhanced; /* "5.1.1" */
 	struct span reply; /* its text, one line */
+	struct span class; /* what the refusal means: "no_such_user" */
+	bool suppresses; /* no more mail to this recipient from now on */
 	struct span cause; /* of a suppression: "complaint" */
 	struct span step; /* "rcpt", "end", "connect", "resolve" … */
 	struct span route; /* "mx", "smtp", "lmtp", "maildir", "discard" */

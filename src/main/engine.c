@@ -5,6 +5,7 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/time.h"
+#include "bounce/judge.h"
 #include "directory/suppression.h"
 #include "log/log.h"
 #include "main/internal.h"
@@ -197,6 +198,11 @@ open_stores(struct engine *e, struct failure *f)
 		.arg = e,
 	};
 	e->intake = intake_new(&intake);
+	e->judge = judge_new();
+	int result = suppressor_start(e->directory, e->intake, &e->suppressor);
+	if (result < 0)
+		return failure_set(
+		    f, result, "cannot start a thread: %s", error_text(result));
 	e->receive = receive_shared_new();
 	receive_shared_cap(e->receive, e->sessions_max);
 	return 0;
@@ -438,6 +444,7 @@ engine_close(struct engine *e)
 			loop_stop(e->reactors[i].loop);
 		reactor_join(&e->reactors[i]);
 	}
+	suppressor_stop(&e->suppressor);
 	exporter_stop(&e->exporter);
 	spool_stop(e->spool);
 	for (uint32_t i = 0; i < e->reactor_count; i++)
@@ -447,6 +454,7 @@ engine_close(struct engine *e)
 	schedule_ledger_unref(&e->ledger);
 	spool_close(&e->spool);
 	intake_free(&e->intake);
+	judge_free(&e->judge);
 	receive_shared_free(&e->receive);
 	directory_close(&e->directory);
 	engine_close_sockets(e);

@@ -43,6 +43,8 @@ struct engine {
 	struct directory *directory;
 	struct spool *spool;
 	struct intake *intake;
+	struct judge *judge;
+	struct suppressor *suppressor;
 	struct receive_shared *receive;
 	uint64_t sessions_max; /* in */
 	uint32_t deliveries_max; /* connections out */

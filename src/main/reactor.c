@@ -63,6 +63,8 @@ reactor_init(struct engine *e, uint32_t number, struct failure *f)
 		.spool = e->spool,
 		.directory = e->directory,
 		.intake = e->intake,
+		.judge = e->judge,
+		.suppressor = e->suppressor,
 		.ledger = e->ledger,
 		.share = e->dispatch_share,
 		.number = number,
