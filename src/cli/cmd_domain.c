@@ -64,8 +64,8 @@ print_added(const json_t *d)
 {
 	const char *name = text_at(d, "name");
 
-	printf("the domain %s of the tenant %s is added, with keys for "
-	       "DKIM\n",
+	printf("the domain %s of the tenant %s is added; its mail is signed "
+	       "from now on\n",
 	    name, text_at(d, "tenant"));
 	printf("publish what `posthouse domain dns %s` prints, then run "
 	       "`posthouse domain verify %s`\n",

@@ -83,6 +83,8 @@ struct config_rate {
 	uint32_t seconds; /* 1, 60, 3600 or 86400 */
 };
 
+enum config_canon { CONFIG_RELAXED, CONFIG_SIMPLE };
+
 struct config_source {
 	char *name;
 	struct netaddr address;
@@ -209,6 +211,13 @@ struct config {
 		int64_t bounce_expire_us; /* 0: never */
 		uint32_t waiting; /* outcomes, for the disk */
 	} suppressions;
+
+	struct {
+		enum config_canon header, body; /* the canonical forms */
+		int64_t expire_us; /* 0: signatures do not */
+		uint32_t threads; /* 0: half as many as cores */
+		uint32_t signatures; /* kept */
+	} dkim;
 
 	struct {
 		int level; /* enum log_level */

@@ -47,6 +47,9 @@ static const char *const route_tls_names[] = {
 	NULL
 };
 static const char *const at_rcpt_names[] = { "refuse", "accept", NULL };
+static const char *const canon_names[] = {
+	[CONFIG_RELAXED] = "relaxed", [CONFIG_SIMPLE] = "simple", NULL
+};
 static const char *const private_names[] = { "refuse", "allow", NULL };
 static const char *const ip_names[] = { [CONFIG_IP_ANY] = "any",
 	[CONFIG_IP_PREFER4] = "prefer4",
@@ -461,6 +464,30 @@ static const struct config_key suppression_keys[] = {
 static const struct config_table suppression_table = { "suppressions",
 	KEYS(suppression_keys) };
 
+static const struct config_key dkim_keys[] = {
+	{ "header", VALUE_CHOICE, AT(dkim.header), .choices = canon_names,
+	    .default_text = "relaxed",
+	    .explain = "What servers on the way may do to header fields: "
+		       "relaxed lets them fold and change white space, simple "
+		       "lets them do nothing." },
+	{ "body", VALUE_CHOICE, AT(dkim.body), .choices = canon_names,
+	    .default_text = "relaxed",
+	    .explain = "The same of the body; simple also allows empty lines "
+		       "at its end." },
+	{ "expire", VALUE_DURATION, AT(dkim.expire_us), .default_text = "0s",
+	    BETWEEN(0, 365 * US_PER_DAY),
+	    .explain = "How long a signature is good for; 0s: for good." },
+	{ "threads", VALUE_NUMBER, AT(dkim.threads), .default_text = "0",
+	    BETWEEN(0, 64),
+	    .explain = "Threads that sign; 0: half as many as cores. Not "
+		       "changed by a reload." },
+	{ "signatures", VALUE_NUMBER, AT(dkim.signatures),
+	    .default_text = "10000", BETWEEN(0, 10000000),
+	    .explain = "Messages whose signatures are kept for their other "
+		       "deliveries and retries; each takes about 1.5 kB." },
+};
+static const struct config_table dkim_table = { "dkim", KEYS(dkim_keys) };
+
 static const struct config_key log_keys[] = {
 	{ "level", VALUE_CHOICE, AT(log.level), .choices = level_names,
 	    .default_text = "info",
@@ -516,6 +543,8 @@ static const struct config_key root_keys[] = {
 	    .explain = "Delivery reports to senders." },
 	{ "doctor", VALUE_MAP, .table = &doctor_table,
 	    .explain = "What `posthouse doctor` asks of others." },
+	{ "dkim", VALUE_MAP, .table = &dkim_table,
+	    .explain = "Signatures of mail from sender domains." },
 	{ "suppressions", VALUE_MAP, .table = &suppression_table,
 	    .explain = "Recipients that must not be sent to." },
 	{ "log", VALUE_MAP, .table = &log_table,

@@ -537,6 +537,7 @@ advance(struct connection *c)
 		break;
 	case CONNECTION_SESSION:
 	case CONNECTION_IDLE:
+	case CONNECTION_SIGNING:
 	case CONNECTION_QUITTING:
 		session_run(c);
 		break;
@@ -610,6 +611,9 @@ connection_retire(struct connection *c, bool abrupt)
 	if (c->transaction.open && abrupt) {
 		c->transaction.uncounted = true;
 		session_broken(c, "this server is shutting down");
+	} else if (c->state == CONNECTION_SIGNING && !abrupt) {
+		transaction_release(c);
+		connection_close(c);
 	} else if (c->state == CONNECTION_IDLE && !abrupt) {
 		connection_close(c);
 	} else if (!c->is_ready || abrupt) {

@@ -11,6 +11,7 @@
  */
 
 #include "config/config.h"
+#include "deliver/signing.h"
 #include "directory/directory.h"
 #include "intake/intake.h"
 #include "loop/loop.h"
@@ -32,6 +33,8 @@ struct dispatch_options {
 	/* For refusals, and for whom they suppress; NULL: neither is done. */
 	const struct judge *judge;
 	struct suppressor *suppressor;
+	/* Of the process; must outlive this. NULL: nothing is signed. */
+	struct signing *signing;
 	/* What the dispatchers of the process share; NULL: there is one. */
 	struct schedule_ledger *ledger;
 	/* Number so and so (from 0) of so many dispatchers that get mail: of a

@@ -429,6 +429,7 @@ dispatch_new(const struct dispatch_options *options,
 	d->intake = options->intake;
 	d->judge = options->judge;
 	d->suppressor = options->suppressor;
+	d->signing = options->signing;
 	d->share = options->share;
 	d->connections_cap = options->connections_cap;
 	d->number = options->number;

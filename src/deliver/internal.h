@@ -13,6 +13,7 @@
  *	session.c     an SMTP or LMTP session over it, until it is closed
  *	login.c       SASL for the session
  *	transaction.c one delivery's message on its way through a session
+ *	signing.c     signatures (DKIM), made by threads of the process
  *	local.c       deliveries that need no session: maildir, discard
  *	maildir.c     writing into a Maildir, on a thread of its own
  *	result.c      what a reply means for a recipient (pure)
@@ -355,6 +356,9 @@ struct transaction {
 	struct schedule_delivery rest; /* without what is settled; the turn's
 					  recipients stand first */
 	struct spool_message *message;
+	bool is_sign_clear; /* signed, or not to be signed */
+	struct signing_request *signing; /* under way, or NULL */
+	struct signature *signature; /* goes before the message, or NULL */
 	struct arena *arena;
 	struct smtp_client_transaction smtp;
 	int64_t started_us;
@@ -367,7 +371,7 @@ struct transaction {
 	bool early; /* the session already knows of the end:
 				      what is left of piece goes out before
 				      its output, not behind it */
-	uint64_t offset; /* of the next piece in the message */
+	uint64_t offset; /* of the next piece in signature and message */
 	struct span piece; /* being written: spool's or stuffed's */
 	struct dots dots;
 	struct buf stuffed;
@@ -426,6 +430,7 @@ enum connection_state {
 	CONNECTION_HANDSHAKE, /* implicit TLS, or after STARTTLS */
 	CONNECTION_SESSION, /* speaks SMTP */
 	CONNECTION_IDLE, /* waits for mail */
+	CONNECTION_SIGNING, /* has mail that waits for its signature */
 	CONNECTION_QUITTING, /* takes no more; still counted at the site */
 	CONNECTION_CLOSED, /* to be freed */
 };
@@ -511,6 +516,8 @@ void session_run(struct connection *c);
 void session_on_timer(struct connection *c);
 /* Takes the next delivery and starts it. False: there is none. */
 bool session_take(struct connection *c);
+/* Usable again: takes the next delivery, waits for one, or leaves. */
+void session_go_on(struct connection *c);
 void session_broken(struct connection *c, const char *why);
 
 /* ---- local.c, maildir.c ---- */
@@ -576,6 +583,7 @@ struct dispatch {
 	struct intake *intake;
 	const struct judge *judge;
 	struct suppressor *suppressor;
+	struct signing *signing; /* or NULL */
 	uint32_t share, number, connections_cap; /* as in the options */
 	struct schedule *schedule;
 	struct resolver *resolver;

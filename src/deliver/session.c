@@ -178,8 +178,8 @@ on_usable(struct connection *c)
 	schedule_connected(d->schedule, &c->counted, c->ready_us);
 }
 
-static void
-on_session_ready(struct connection *c)
+void
+session_go_on(struct connection *c)
 {
 	struct dispatch *d = c->dispatch;
 	if (c->login != NULL && !login_is_complete(c->login)) {
@@ -262,7 +262,7 @@ on_event(struct connection *c, const struct smtp_client_event *event)
 		answer_challenge(c, event->text);
 		break;
 	case SMTP_CLIENT_READY:
-		on_session_ready(c);
+		session_go_on(c);
 		break;
 	case SMTP_CLIENT_BODY:
 		transaction_body_begin(c, event->dot_stuff);
@@ -285,6 +285,7 @@ static bool
 is_speaking(const struct connection *c)
 {
 	return c->state == CONNECTION_SESSION || c->state == CONNECTION_IDLE ||
+	       c->state == CONNECTION_SIGNING ||
 	       c->state == CONNECTION_QUITTING;
 }
 
@@ -535,7 +536,8 @@ wait_for_more(struct connection *c)
 		(void)take_events(c);
 		return;
 	}
-	if (c->moved && c->state != CONNECTION_IDLE)
+	if (c->moved && c->state != CONNECTION_IDLE &&
+	    c->state != CONNECTION_SIGNING)
 		connection_set_timer(c, patience_us(c));
 	c->moved = false;
 }
@@ -559,7 +561,7 @@ session_run(struct connection *c)
 void
 session_on_timer(struct connection *c)
 {
-	if (c->state == CONNECTION_IDLE)
+	if (c->state == CONNECTION_IDLE || c->state == CONNECTION_SIGNING)
 		quit(c);
 	else if (c->state == CONNECTION_QUITTING)
 		c->state = CONNECTION_CLOSED;

@@ -11,11 +11,16 @@ enum { STUFF_PIECE = 64 * 1024 };
 /* A tarpit that lets one octet through at a time is not mail's business. */
 #define TRANSACTION_MAX_US US_PER_HOUR
 #define RATE_MIN 1024 /* octets a second, on top */
+/* For a signature, while a server waits. */
+#define SIGNING_US (60 * US_PER_S)
 
 static void
 forget(struct transaction *t)
 {
 	spool_message_unref(&t->message);
+	signing_cancel(&t->signing);
+	signature_unref(&t->signature);
+	t->is_sign_clear = false;
 	t->queue = NULL;
 	t->open = t->body = t->early = t->uncounted = false;
 	t->piece = SPAN_EMPTY;
@@ -109,6 +114,89 @@ skip_suppressed(struct connection *c)
 	suppressed_settle(c->dispatch, t->queue, &a, &t->rest);
 }
 
+/* ---- signing ---- */
+
+/* No verdict on the server, nor on the mail: the key must be mended. */
+static void
+settle_unsigned(struct connection *c, const struct failure *failure)
+{
+	struct transaction *t = &c->transaction;
+	struct dispatch *d = c->dispatch;
+	uint32_t count = t->rest.rcpt_count;
+	char id[MSGID_TEXT_SIZE];
+	const struct spool_envelope *m = spool_message_envelope(t->message);
+	LOG(LOG_ERROR, "deliver", "a message cannot be signed and waits",
+	    LOG_C("message_id", msgid_format(&m->id, id)),
+	    LOG_S("header_from", m->header_from),
+	    LOG_C("reason", failure->text));
+	if (t->arena == NULL)
+		t->arena = arena_new();
+	arena_reset(t->arena);
+	struct result *results = ARENA_ARRAY(t->arena, struct result, count);
+	for (uint32_t i = 0; i < count; i++)
+		results[i] = (struct result){
+			.kind = SPOOL_DEFERRED,
+			.local = true,
+			.step = "sign",
+			.reply = REPLY(451, 4, 7, 5,
+			    "the message cannot be signed for its sender "
+			    "domain now: the administrator finds the reason "
+			    "in the log"),
+		};
+	struct attempt a = connection_attempt(c);
+	a.delivery = t->rest;
+	outcome_settle(d, t->queue, &a, results);
+	forget(t);
+}
+
+static void
+on_signed(void *arg, struct signature *signature, const struct failure *failure)
+{
+	struct connection *c = arg;
+	struct transaction *t = &c->transaction;
+	BUG_UNLESS(c->state == CONNECTION_SIGNING && t->queue != NULL);
+	t->signing = NULL;
+	t->signature = signature;
+	t->is_sign_clear = signature != NULL;
+	c->state = CONNECTION_SESSION;
+	if (signature == NULL)
+		settle_unsigned(c, failure);
+	c->moved = true;
+	session_go_on(c);
+	connection_drive(c);
+}
+
+/* False: the connection waits. */
+static bool
+is_sign_clear(struct connection *c)
+{
+	struct transaction *t = &c->transaction;
+	struct dispatch *d = c->dispatch;
+	const struct spool_envelope *m = spool_message_envelope(t->message);
+	enum config_deliver way = c->plan->route->deliver;
+	bool leaves = way == CONFIG_DELIVER_MX || way == CONFIG_DELIVER_SMTP;
+	if (t->is_sign_clear || d->signing == NULL || !leaves)
+		return true;
+	const struct signing_message message = {
+		.mno = m->mno,
+		.tenant = m->tenant,
+		.header_from = m->header_from,
+		.is_urgent = m->class != SPOOL_BULK,
+		.loop = d->loop,
+		.fn = on_signed,
+		.arg = c,
+	};
+	t->is_sign_clear = signing_ask(d->signing, &message, &t->signature,
+			       &t->signing) != SIGNING_UNDER_WAY;
+	if (!t->is_sign_clear) {
+		c->state = CONNECTION_SIGNING;
+		connection_set_timer(c, SIGNING_US);
+	}
+	return t->is_sign_clear;
+}
+
+/* ---- beginning ---- */
+
 bool
 transaction_start(struct connection *c)
 {
@@ -119,6 +207,8 @@ transaction_start(struct connection *c)
 		forget(t);
 		return false;
 	}
+	if (!is_sign_clear(c))
+		return true;
 	uint32_t count = suppressed_before(
 	    c->dispatch, m, t->rest.rcpt_first, batch_size(c));
 	BUG_UNLESS(count > 0 && t->rest.rcpt_first + count <= m->rcpt_count);
@@ -137,7 +227,8 @@ transaction_start(struct connection *c)
 	}
 	t->smtp = (struct smtp_client_transaction){
 		.sender = m->sender,
-		.size = spool_message_size(t->message),
+		.size = spool_message_size(t->message) +
+			signature_text(t->signature).len,
 		.body = body_kind(m->flags),
 		.utf8 = (m->flags & SPOOL_UTF8) != 0,
 		.ret = (enum smtp_ret)m->ret,
@@ -193,8 +284,12 @@ remember_tail(struct transaction *t, struct span piece)
 static int
 next_piece(struct transaction *t, struct span *ret_piece)
 {
-	struct span piece;
-	TRY(spool_message_read(t->message, t->offset, &piece));
+	struct span head = signature_text(t->signature), piece;
+	if (t->offset < head.len)
+		piece = span_skip(head, t->offset);
+	else
+		TRY(spool_message_read(
+		    t->message, t->offset - head.len, &piece));
 	if (piece.len == 0) {
 		*ret_piece = SPAN_EMPTY;
 		return 0;

@@ -198,6 +198,11 @@ open_stores(struct engine *e, struct failure *f)
 		.arg = e,
 	};
 	e->intake = intake_new(&intake);
+	e->signing = signing_new(&(struct signing_options){
+	    .config = e->config,
+	    .directory = e->directory,
+	    .spool = e->spool,
+	});
 	e->judge = judge_new();
 	int result = suppressor_start(e->directory, e->intake, &e->suppressor);
 	if (result < 0)
@@ -445,10 +450,14 @@ engine_close(struct engine *e)
 		reactor_join(&e->reactors[i]);
 	}
 	suppressor_stop(&e->suppressor);
+	/* It posts to the reactors' loops. */
+	if (e->signing != NULL)
+		signing_stop(e->signing);
 	exporter_stop(&e->exporter);
 	spool_stop(e->spool);
 	for (uint32_t i = 0; i < e->reactor_count; i++)
 		reactor_done(&e->reactors[i]);
+	signing_free(&e->signing);
 	load_free(e);
 	dispatch_order_unref(&e->replayed);
 	schedule_ledger_unref(&e->ledger);

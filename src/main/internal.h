@@ -41,6 +41,7 @@ struct engine {
 	const struct engine_options *options;
 	struct tls_context *tls;
 	struct directory *directory;
+	struct signing *signing;
 	struct spool *spool;
 	struct intake *intake;
 	struct judge *judge;

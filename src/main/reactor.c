@@ -65,6 +65,7 @@ reactor_init(struct engine *e, uint32_t number, struct failure *f)
 		.intake = e->intake,
 		.judge = e->judge,
 		.suppressor = e->suppressor,
+		.signing = e->signing,
 		.ledger = e->ledger,
 		.share = e->dispatch_share,
 		.number = number,
