@@ -8,7 +8,7 @@
  * and the event files can answer is answered, the rest is 503.
  *
  *	GET    /api/v1/status
- *	GET    /api/v1/doctor               takes up to a minute and a half
+ *	GET    /api/v1/doctor               takes up to three minutes
  *	GET    /api/v1/tenants
  *	POST   /api/v1/tenants              {name}
  *	GET    /api/v1/tenants/{name}       DELETE: disable

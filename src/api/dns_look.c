@@ -136,16 +136,11 @@ static int
 look_open(
     struct look *l, const struct config *config, struct failure *ret_failure)
 {
-	const struct resolver_options options = {
-		.servers = config->resolver.servers,
-		.server_count = config->resolver.server_count,
-		.dnssec = config->resolver.dnssec,
-		.trust_anchor = config->resolver.trust_anchor,
-		.timeout_us = LOOK_US / 2,
-		.allow_private = true, /* names are all that is wanted */
-	};
+	struct resolver_options options = resolver_options_of(config);
 	int code = loop_new(&l->loop);
 
+	options.timeout_us = LOOK_US / 2;
+	options.allow_private = true; /* names are all that is wanted */
 	if (code < 0)
 		return failure_set(ret_failure, code,
 		    "cannot look into the DNS: %s", error_text(code));

@@ -68,7 +68,7 @@ int
 cmd_doctor(struct invocation *inv)
 {
 	const struct question q = {
-		.method = "GET", .path = "/api/v1/doctor", .timeout_s = 120
+		.method = "GET", .path = "/api/v1/doctor", .timeout_s = 300
 	};
 	json_t *root;
 

@@ -143,16 +143,10 @@ static int
 make_resolver(struct dispatch *d, struct resolver **ret_resolver,
     struct failure *ret_failure)
 {
-	const struct config *config = d->config;
-	struct resolver_options options = {
-		.servers = config->resolver.servers,
-		.server_count = config->resolver.server_count,
-		.dnssec = config->resolver.dnssec &&
-			  d->validation != VALIDATION_FAILS,
-		.trust_anchor = config->resolver.trust_anchor,
-		.timeout_us = config->resolver.timeout_us,
-		.allow_private = config->delivery.allow_private,
-	};
+	struct resolver_options options = resolver_options_of(d->config);
+
+	if (d->validation == VALIDATION_FAILS)
+		options.dnssec = false;
 	return resolver_new(d->loop, &options, ret_resolver, ret_failure);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "doctor/doctor.h"
 
+#include "base/arena.h"
 #include "base/bug.h"
 #include "base/mem.h"
 #include "doctor/internal.h"
@@ -37,24 +38,40 @@ doctor_verdict(const struct doctor_report *report)
 }
 
 void
+doctor_add(struct doctor_report *report, const struct doctor_finding *finding)
+{
+	struct doctor_report *r = report;
+	const char *how = finding->remedy;
+
+	r->findings =
+	    mem_resize(r->findings, r->count + 1, sizeof(*r->findings));
+	r->findings[r->count++] = (struct doctor_finding){
+		.level = finding->level,
+		.area = finding->area,
+		.subject = arena_strdup(r->arena, span_of(finding->subject)),
+		.text = arena_strdup(r->arena, span_of(finding->text)),
+		.remedy =
+		    how != NULL ? arena_strdup(r->arena, span_of(how)) : NULL,
+	};
+}
+
+void
 find(struct examination *x, enum doctor_level level, const char *area,
     const char *subject, const char *format, ...)
 {
-	struct doctor_report *r = x->report;
 	char text[TEXT_MAX];
 	va_list arguments;
 
 	va_start(arguments, format);
 	(void)vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
-	r->findings =
-	    mem_resize(r->findings, r->count + 1, sizeof(*r->findings));
-	r->findings[r->count++] = (struct doctor_finding){
+	const struct doctor_finding finding = {
 		.level = level,
 		.area = area,
-		.subject = mem_strdup(subject),
-		.text = mem_strdup(text),
+		.subject = subject,
+		.text = text,
 	};
+	doctor_add(x->report, &finding);
 }
 
 void
@@ -68,17 +85,14 @@ remedy(struct examination *x, const char *format, ...)
 	va_start(arguments, format);
 	(void)vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
-	r->findings[r->count - 1].remedy = mem_strdup(text);
+	r->findings[r->count - 1].remedy =
+	    arena_strdup(r->arena, span_of(text));
 }
 
 void
 doctor_report_done(struct doctor_report *report)
 {
-	for (size_t i = 0; i < report->count; i++) {
-		mem_free(report->findings[i].subject);
-		mem_free(report->findings[i].text);
-		mem_free(report->findings[i].remedy);
-	}
+	arena_free(&report->arena);
 	mem_free(report->findings);
 	*report = (struct doctor_report){ 0 };
 }
@@ -86,7 +100,7 @@ doctor_report_done(struct doctor_report *report)
 void
 doctor_examine(const struct config *config, struct doctor_report *ret_report)
 {
-	struct doctor_report report = { 0 };
+	struct doctor_report report = { .arena = arena_new() };
 	struct examination x = { .config = config, .report = &report };
 	struct failure failure = { 0 };
 

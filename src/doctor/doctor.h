@@ -12,6 +12,7 @@
  * without a running service.
  */
 
+#include "base/arena.h"
 #include "config/config.h"
 
 #include <stddef.h>
@@ -27,19 +28,24 @@ enum doctor_level {
 struct doctor_finding {
 	enum doctor_level level;
 	const char *area; /* static: "source", "clock" */
-	char *subject; /* "192.0.2.10" */
-	char *text; /* one sentence */
-	char *remedy; /* what to do or to publish; NULL: nothing */
+	const char *subject; /* "192.0.2.10" */
+	const char *text; /* one sentence */
+	const char *remedy; /* what to do or to publish; NULL: nothing */
 };
 
 struct doctor_report {
 	struct doctor_finding *findings; /* in the order of looking */
 	size_t count;
+	struct arena *arena; /* of their texts */
 };
 
 /* Blocks for at most a minute and a half, most of it on the DNS. Any thread. */
 void doctor_examine(
     const struct config *config, struct doctor_report *ret_report);
+/* Adds what somebody else looked at. The area is static, the rest is copied;
+ * remedy may be NULL. */
+void doctor_add(
+    struct doctor_report *report, const struct doctor_finding *finding);
 void doctor_report_done(struct doctor_report *report);
 /* The worst level; DOCTOR_OK of an empty report. */
 enum doctor_level doctor_verdict(const struct doctor_report *report);

@@ -46,9 +46,6 @@ struct interview_answer {
 	char problem[256];
 };
 
-void resolver_options_of(
-    const struct config *config, struct resolver_options *ret_options);
-
 /* `dnssec`: what cannot be validated is no answer. */
 MUST_CHECK int interview_begin(const struct config *config, bool dnssec,
     struct interview **ret_interview, struct failure *ret_failure);

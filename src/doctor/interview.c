@@ -25,30 +25,17 @@ struct interview {
 	int64_t end_us; /* monotonic */
 };
 
-void
-resolver_options_of(
-    const struct config *config, struct resolver_options *ret_options)
-{
-	*ret_options = (struct resolver_options){
-		.servers = config->resolver.servers,
-		.server_count = config->resolver.server_count,
-		.dnssec = config->resolver.dnssec,
-		.trust_anchor = config->resolver.trust_anchor,
-		.timeout_us = QUESTION_US,
-		.allow_private = true, /* we only look */
-	};
-}
-
 int
 interview_begin(const struct config *config, bool dnssec,
     struct interview **ret_interview, struct failure *ret_failure)
 {
 	struct interview *i = MEM_NEW(struct interview);
-	struct resolver_options options;
+	struct resolver_options options = resolver_options_of(config);
 	int result = loop_new(&i->loop);
 
-	resolver_options_of(config, &options);
 	options.dnssec = dnssec;
+	options.timeout_us = QUESTION_US;
+	options.allow_private = true; /* we only look */
 	if (result < 0)
 		failure_set(ret_failure, result, "cannot make a loop: %s",
 		    error_text(result));

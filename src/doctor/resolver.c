@@ -5,7 +5,7 @@
 void
 examine_resolver(struct examination *x)
 {
-	struct resolver_options options;
+	struct resolver_options options = resolver_options_of(x->config);
 	struct resolve_verdict verdict;
 
 	if (!x->config->resolver.dnssec) {
@@ -14,7 +14,7 @@ examine_resolver(struct examination *x)
 		remedy(x, "resolver: {dnssec: true}");
 		return;
 	}
-	resolver_options_of(x->config, &options);
+	options.timeout_us = 0; /* the proof's own */
 	resolve_prove(&options, &verdict);
 	x->can_validate = verdict.validates;
 	if (verdict.validates) {

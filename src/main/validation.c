@@ -88,13 +88,10 @@ int
 validation_start(struct engine *e)
 {
 	const struct config *c = e->config;
-	const struct resolver_options options = {
-		.servers = c->resolver.servers,
-		.server_count = c->resolver.server_count,
-		.dnssec = true,
-		.trust_anchor = c->resolver.trust_anchor,
-	};
+	struct resolver_options options = resolver_options_of(c);
 
+	options.dnssec = true;
+	options.timeout_us = 0; /* the proof's own */
 	if (!validation_is_needed(c)) {
 		set_facts(e, "off", "");
 		return 0;

@@ -38,6 +38,10 @@ struct resolver_options {
 				     (RFC 5321 §5.1); NULL: not looked for */
 };
 
+/* As the config has them; they live as long as it does. */
+struct config;
+struct resolver_options resolver_options_of(const struct config *config);
+
 MUST_CHECK int resolver_new(struct loop *loop,
     const struct resolver_options *options, struct resolver **ret_resolver,
     struct failure *ret_failure);

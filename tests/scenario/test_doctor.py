@@ -133,3 +133,23 @@ def test_for_people(relays, world):
     at = next(i for i, line in enumerate(lines) if "has no name" in line)
     assert lines[at].startswith(f"problem  source      {NAMELESS}: ")
     assert lines[at + 1].strip().endswith("PTR good.test.")
+
+
+def test_sender_domains(relays, world, dns):
+    relay = relays(**world).start()
+    records = {}
+    for domain in ("whole.test", "half.test"):
+        assert relay.run("domain", "add", domain).returncode == 0
+        answer = json.loads(relay.run("domain", "dns", domain, "--json").stdout)
+        records[domain] = answer["records"]
+        for r in records[domain]:
+            if domain == "whole.test" or r["purpose"] not in ("dkim", "dmarc"):
+                dns.add(r["name"], r["type"], r["zone"].split(f" IN {r['type']} ", 1)[1])
+    verdict, found = examine(relay)
+    assert verdict == "problem"
+    assert found["domain", "whole.test"] == [
+        ("ok", "what it must publish is published", None)]
+    half = found["domain", "half.test"]
+    assert [level for level, _, _ in half] == ["problem", "problem", "warning"]
+    assert [remedy for _, _, remedy in half] == [
+        r["zone"] for r in records["half.test"] if r["purpose"] in ("dkim", "dmarc")]
