@@ -23,6 +23,7 @@ static const struct route routes[] = {
 	{ "GET",    "/api/v1/tenants",                  tenants_list,       false },
 	{ "POST",   "/api/v1/tenants",                  tenants_add,        false },
 	{ "GET",    "/api/v1/tenants/{name}",           tenants_show,       false },
+	{ "POST",   "/api/v1/tenants/{name}",           tenants_set,        false },
 	{ "DELETE", "/api/v1/tenants/{name}",           tenants_remove,     false },
 	{ "GET",    "/api/v1/streams",                  streams_list,       false },
 	{ "POST",   "/api/v1/streams",                  streams_add,        false },

@@ -12,6 +12,7 @@
  *	GET    /api/v1/tenants
  *	POST   /api/v1/tenants              {name}
  *	GET    /api/v1/tenants/{name}       DELETE: disable
+ *	POST   /api/v1/tenants/{name}       {sender_policy}
  *	GET    /api/v1/streams?tenant=
  *	POST   /api/v1/streams              {tenant, name, class, expire}
  *	GET    /api/v1/streams/{tenant}/{name}  DELETE

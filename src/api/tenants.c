@@ -1,11 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/internal.h"
 
+#include <string.h>
+
+static const char *const policy_names[] = {
+	[DIRECTORY_SENDER_WARN] = "warn",
+	[DIRECTORY_SENDER_REWRITE] = "rewrite",
+	[DIRECTORY_SENDER_ENFORCE] = "enforce",
+};
+
 static json_t *
 tenant_json(const struct directory_tenant *t)
 {
-	return json_pack("{s:o, s:b, s:o}", "name", json_text(span_of(t->name)),
-	    "enabled", t->enabled, "created", json_time(t->created_us));
+	return json_pack("{s:o, s:b, s:s, s:o}", "name",
+	    json_text(span_of(t->name)), "enabled", t->enabled, "sender_policy",
+	    policy_names[t->sender_policy], "created",
+	    json_time(t->created_us));
 }
 
 void
@@ -79,6 +89,34 @@ tenants_add(struct call *call)
 		respond_failure(call, &failure);
 	else
 		show(call, 201, name);
+	json_decref(root);
+}
+
+void
+tenants_set(struct call *call)
+{
+	const char *policy = NULL;
+	const struct body_field fields[] = {
+		{ "sender_policy", BODY_STRING, true, &policy },
+	};
+	struct failure failure;
+	json_t *root;
+	unsigned wanted = 0;
+
+	if (!body_read(call, fields, 1, &root))
+		return;
+	while (wanted < 3 && strcmp(policy, policy_names[wanted]) != 0)
+		wanted++;
+	if (wanted == 3)
+		respond_error(call, 422, "invalid",
+		    "sender_policy is warn, rewrite or enforce, not `%.64s`",
+		    policy);
+	else if (directory_set_sender_policy(call->api->directory,
+		     call->arguments[0], (enum directory_sender_policy)wanted,
+		     &failure) < 0)
+		respond_failure(call, &failure);
+	else
+		show(call, 200, call->arguments[0]);
 	json_decref(root);
 }
 

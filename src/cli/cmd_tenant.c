@@ -7,6 +7,7 @@ print_tenant(const json_t *t)
 {
 	print_fact("name", "%s", text_at(t, "name"));
 	print_fact("enabled", "%s", flag_at(t, "enabled") ? "yes" : "no");
+	print_fact("sender policy", "%s", text_at(t, "sender_policy"));
 	print_fact("created", "%s", text_at(t, "created"));
 }
 
@@ -29,8 +30,9 @@ static void
 print_tenants(const json_t *root)
 {
 	static const struct table_column columns[] = { { "NAME", false },
-		{ "ENABLED", false }, { "CREATED", false } };
-	struct table *table = table_new(columns, 3);
+		{ "ENABLED", false }, { "SENDER POLICY", false },
+		{ "CREATED", false } };
+	struct table *table = table_new(columns, 4);
 	const json_t *t;
 	size_t i;
 
@@ -38,6 +40,7 @@ print_tenants(const json_t *root)
 	{
 		table_text(table, text_at(t, "name"));
 		table_text(table, flag_at(t, "enabled") ? "yes" : "no");
+		table_text(table, text_at(t, "sender_policy"));
 		table_text(table, text_at(t, "created"));
 	}
 	table_print(table);
@@ -64,6 +67,18 @@ cmd_tenant_show(struct invocation *inv)
 	AUTO_FREE char *path = path_of(inv);
 
 	return get_and_show(inv, path, NULL, print_tenant);
+}
+
+int
+cmd_tenant_set(struct invocation *inv)
+{
+	AUTO_FREE char *path = path_of(inv);
+	const char *policy = option_value(inv, "sender-policy");
+
+	if (policy == NULL)
+		return complain("nothing to change: give --sender-policy");
+	return post_and_show(inv, path,
+	    json_pack("{s:s}", "sender_policy", policy), print_tenant);
 }
 
 static void

@@ -82,6 +82,10 @@ static const struct cli_option suppression_export[] = {
 	{ "cause", "CAUSE", "with this cause" },
 	{ 0 },
 };
+static const struct cli_option tenant_set[] = {
+	{ "sender-policy", "P", "warn, rewrite or enforce" },
+	{ 0 },
+};
 static const struct cli_option domain_add[] = {
 	{ "tenant", "T", "whose domain (default: default)" },
 	{ "return-path", "HOST", "for bounces (default: bounces.NAME)" },
@@ -169,6 +173,7 @@ const struct command commands[] = {
 	{ "tenant", "add", "NAME", 1, 1, "add a tenant", NULL, cmd_tenant_add },
 	{ "tenant", "list", "", 0, 0, "list tenants", NULL, cmd_tenant_list },
 	{ "tenant", "show", "NAME", 1, 1, "show a tenant", NULL, cmd_tenant_show },
+	{ "tenant", "set", "NAME", 1, 1, "change a tenant", tenant_set, cmd_tenant_set },
 	{ "tenant", "remove", "NAME", 1, 1, "disable a tenant for good", NULL, cmd_tenant_remove },
 	{ "stream", "add", "NAME", 1, 1, "add a stream", stream_add, cmd_stream_add },
 	{ "stream", "list", "", 0, 0, "list streams", tenant, cmd_stream_list },

@@ -176,7 +176,8 @@ size_t text_width(struct span s);
 command_fn cmd_config_check, cmd_config_show;
 command_fn cmd_status, cmd_top;
 command_fn cmd_doctor;
-command_fn cmd_tenant_add, cmd_tenant_list, cmd_tenant_show, cmd_tenant_remove;
+command_fn cmd_tenant_add, cmd_tenant_list, cmd_tenant_show, cmd_tenant_set,
+    cmd_tenant_remove;
 command_fn cmd_stream_add, cmd_stream_list, cmd_stream_show, cmd_stream_set,
     cmd_stream_remove;
 command_fn cmd_credential_add, cmd_credential_list, cmd_credential_show,

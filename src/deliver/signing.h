@@ -29,8 +29,8 @@ struct signing_options {
 
 /* The threads start with the first domain's first message. */
 struct signing *signing_new(const struct signing_options *options);
-/* Ends the threads: what is asked stays unanswered, and can be cancelled. Before
- * the loops of those who ask are gone. */
+/* Ends the threads: what is asked stays unanswered, and can be cancelled.
+ * Before the loops of those who ask are gone. */
 void signing_stop(struct signing *signing);
 /* When all is cancelled. */
 void signing_free(struct signing **signing);

@@ -33,10 +33,20 @@ enum directory_class { DIRECTORY_TRANSACTIONAL, DIRECTORY_BULK };
 
 #define DIRECTORY_DEFAULT_TENANT 1 /* its id; it always exists */
 
+/* What happens to mail whose envelope's or header's sender is not in one of the
+ * tenant's verified domains. */
+enum directory_sender_policy {
+	DIRECTORY_SENDER_WARN, /* it is taken, and its event says so */
+	DIRECTORY_SENDER_REWRITE, /* as ENFORCE, but the envelope's sender
+				     becomes the header's */
+	DIRECTORY_SENDER_ENFORCE, /* it is refused */
+};
+
 struct directory_tenant {
 	uint32_t id;
 	char *name;
 	bool enabled;
+	enum directory_sender_policy sender_policy;
 	int64_t created_us;
 };
 
@@ -133,6 +143,10 @@ const struct directory_domain *directory_find_domain(
 const struct directory_domain *directory_sender_domain(
     const struct directory_snapshot *s, uint32_t tenant, struct span name);
 
+/* The same of those that are verified. */
+const struct directory_domain *directory_verified_domain(
+    const struct directory_snapshot *s, uint32_t tenant, struct span name);
+
 /* Compares a secret in constant time. `credential` may be NULL (unknown user):
  * does the same work and says false. */
 bool directory_check_secret(
@@ -167,6 +181,10 @@ MUST_CHECK int directory_add_tenant(struct directory *d, const char *name,
 /* Disables for good what belongs to it; refuses the default tenant. */
 MUST_CHECK int directory_remove_tenant(
     struct directory *d, const char *name, struct failure *ret_failure);
+
+MUST_CHECK int directory_set_sender_policy(struct directory *d,
+    const char *tenant, enum directory_sender_policy policy,
+    struct failure *ret_failure);
 
 struct directory_new_stream {
 	const char *tenant, *name;

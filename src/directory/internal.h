@@ -47,6 +47,7 @@ enum directory_sql {
 	SQL_ADD_TENANT,
 	SQL_DISABLE_TENANT,
 	SQL_REVOKE_TENANT,
+	SQL_SET_SENDER_POLICY,
 	SQL_ADD_STREAM,
 	SQL_REMOVE_STREAM,
 	SQL_SET_STREAM_POOL,
@@ -140,7 +141,7 @@ int directory_sql_failure(
 
 /* ---- schema.c ---------------------------------------------------------- */
 
-#define DIRECTORY_SCHEMA_VERSION 4
+#define DIRECTORY_SCHEMA_VERSION 5
 
 /* Makes the file with its owner, opens it, sets it up, migrates. */
 MUST_CHECK int directory_schema_open(

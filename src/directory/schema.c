@@ -110,6 +110,9 @@ static const char *const migrations[DIRECTORY_SCHEMA_VERSION] = {
 	" seen_us INTEGER NOT NULL,"
 	" UNIQUE (domain, selector));"
 	"PRAGMA user_version = 4;",
+	"ALTER TABLE tenant ADD COLUMN sender_policy INTEGER NOT NULL"
+	" DEFAULT 0 CHECK (sender_policy IN (0, 1, 2));"
+	"PRAGMA user_version = 5;",
 };
 
 static char *

@@ -63,6 +63,8 @@ take_tenant(struct directory_snapshot *s, sqlite3_stmt *row)
 		.name = column_text(s->arena, row, 1),
 		.enabled = sqlite3_column_int(row, 2) != 0,
 		.created_us = sqlite3_column_int64(row, 3),
+		.sender_policy =
+		    (enum directory_sender_policy)sqlite3_column_int(row, 4),
 	};
 
 	if (!column_id(row, 0, &t.id))
@@ -466,19 +468,34 @@ directory_find_domain(const struct directory_snapshot *s, struct span name)
 	return map_get(s->domains_by_name, name);
 }
 
-const struct directory_domain *
-directory_sender_domain(
-    const struct directory_snapshot *s, uint32_t tenant, struct span name)
+static const struct directory_domain *
+find_above(const struct directory_snapshot *s, uint32_t tenant,
+    struct span name, bool only_verified)
 {
 	while (s->domain_count > 0 && name.len > 0) {
 		const struct directory_domain *found =
 		    map_get(s->domains_by_name, name);
 
-		if (found && found->tenant == tenant)
+		if (found && found->tenant == tenant &&
+		    (found->verified_us != 0 || !only_verified))
 			return found;
 		(void)span_cut(&name, '.');
 	}
 	return NULL;
+}
+
+const struct directory_domain *
+directory_sender_domain(
+    const struct directory_snapshot *s, uint32_t tenant, struct span name)
+{
+	return find_above(s, tenant, name, false);
+}
+
+const struct directory_domain *
+directory_verified_domain(
+    const struct directory_snapshot *s, uint32_t tenant, struct span name)
+{
+	return find_above(s, tenant, name, true);
 }
 
 const struct directory_domain *

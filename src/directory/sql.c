@@ -11,7 +11,8 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_ROLLBACK] = "ROLLBACK",
 	[SQL_SCHEMA_VERSION] = "PRAGMA user_version",
 	[SQL_DATA_VERSION] = "PRAGMA data_version",
-	[SQL_LOAD_TENANTS] = "SELECT id, name, enabled, created_us FROM tenant"
+	[SQL_LOAD_TENANTS] = "SELECT id, name, enabled, created_us,"
+			     " sender_policy FROM tenant"
 			     " ORDER BY id",
 	[SQL_LOAD_STREAMS] = "SELECT id, tenant, name, class, expire_us,"
 			     " created_us, removed, pool FROM stream"
@@ -40,6 +41,8 @@ static const char *const texts[SQL_COUNT] = {
 	[SQL_DISABLE_TENANT] = "UPDATE tenant SET enabled = 0 WHERE id = ?1",
 	[SQL_REVOKE_TENANT] = "UPDATE credential SET revoked = 1"
 			      " WHERE tenant = ?1",
+	[SQL_SET_SENDER_POLICY] = "UPDATE tenant SET sender_policy = ?2"
+				  " WHERE id = ?1",
 	[SQL_ADD_STREAM] = "INSERT INTO stream (tenant, name, class,"
 			   " expire_us, created_us, removed, pool)"
 			   " VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)",

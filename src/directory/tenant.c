@@ -114,6 +114,26 @@ directory_remove_tenant(
 	return directory_change_end(d, code, ret_failure);
 }
 
+int
+directory_set_sender_policy(struct directory *d, const char *tenant,
+    enum directory_sender_policy policy, struct failure *ret_failure)
+{
+	uint32_t id = 0;
+
+	TRY(directory_change_begin(d, ret_failure));
+	int code = directory_require_tenant(d, tenant, &id, ret_failure);
+	if (code == 0) {
+		sqlite3_stmt *set = directory_sql(d, SQL_SET_SENDER_POLICY);
+
+		(void)sqlite3_bind_int64(set, 1, id);
+		(void)sqlite3_bind_int(set, 2, (int)policy);
+		code = directory_sql_run(d, SQL_SET_SENDER_POLICY);
+		if (code < 0)
+			(void)directory_sql_failure(d, code, ret_failure);
+	}
+	return directory_change_end(d, code, ret_failure);
+}
+
 /* ---- streams ----------------------------------------------------------- */
 
 static int

@@ -103,6 +103,7 @@ put_message(const struct event *e, struct buf *out)
 	put_text(out, "header_from", e->header_from);
 	put_text(out, "subject", e->subject);
 	put_text(out, "origin", e->origin);
+	put_text(out, "warning", e->warning);
 	put_text(out, "user", e->user);
 	put_text(out, "client", e->client);
 	put_number(out, "size", e->size);

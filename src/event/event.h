@@ -36,6 +36,7 @@ struct event {
 	struct span sender, recipient;
 	struct span subject, header_from;
 	struct span origin; /* "smtp", "sendmail", "http", "report" */
+	struct span warning; /* what its sender's policy found (accepted) */
 	struct span user; /* credential that submitted */
 	struct span client; /* its address (accepted, rejected) */
 	uint64_t size; /* octets */

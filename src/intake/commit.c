@@ -119,6 +119,7 @@ add_accepted_events(struct intake_message *m, struct spool_txn *txn)
 	struct event e = commit_event_of(m);
 
 	e.type = EVENT_ACCEPTED;
+	e.warning = m->warning;
 	e.size = buf_size(&m->prefix) + spool_draft_size(m->draft);
 	add_events(m, &e, txn);
 }

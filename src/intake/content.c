@@ -89,8 +89,8 @@ write_draft(struct intake_message *m, struct span piece)
 
 /* ---- the header -------------------------------------------------- */
 
-static bool
-is_submission(const struct intake_message *m)
+bool
+message_is_submission(const struct intake_message *m)
 {
 	return m->client.origin != INTAKE_MX &&
 	       m->client.origin != INTAKE_REPORT &&
@@ -134,7 +134,7 @@ judge_header(struct intake_message *m, struct span fields,
 		message_refuse(m, &loop);
 	else if (facts->field_count > m->config->limits.header_fields)
 		message_refuse(m, &many);
-	else if (is_submission(m) && facts->from_count > 1)
+	else if (message_is_submission(m) && facts->from_count > 1)
 		message_refuse(m, &from);
 	else if (m->binary && has_stray_octet(fields))
 		message_refuse(m, &stray);
@@ -182,7 +182,7 @@ compose_prefix(struct intake_message *m, const struct header_facts *facts)
 	    m->client.origin == INTAKE_IMPORT)
 		return;
 	trace_append_received(&trace, &m->prefix);
-	if (!is_submission(m))
+	if (!message_is_submission(m))
 		return;
 	if (facts->date_count == 0)
 		buf_printf(&m->prefix, "Date: %s\r\n",
@@ -215,7 +215,8 @@ write_header(struct intake_message *m, struct span fields)
 	static const char *const submission[] = { "Bcc", "Resent-Bcc",
 		"Return-Path", NULL };
 	static const char *const relayed[] = { "Return-Path", NULL };
-	const char *const *names = is_submission(m) ? submission : relayed;
+	const char *const *names =
+	    message_is_submission(m) ? submission : relayed;
 	struct buf edited = BUF_EMPTY;
 
 	if (m->client.origin == INTAKE_IMPORT || !has_any(fields, names)) {
@@ -234,7 +235,7 @@ without_mailbox_line(const struct intake_message *m, struct span all)
 {
 	size_t end = span_search(all, SPAN("\r\n"));
 
-	if (!is_submission(m) || end == SIZE_MAX ||
+	if (!message_is_submission(m) || end == SIZE_MAX ||
 	    (!span_starts(all, SPAN("From ")) &&
 		!span_starts(all, SPAN(">From "))))
 		return all;
@@ -258,6 +259,9 @@ take_header(struct intake_message *m, struct span whole, size_t length)
 	}
 	remember_facts(m, &facts);
 	if (!judge_header(m, fields, &facts))
+		return;
+	sender_judge_header(m, fields);
+	if (m->refusal.code != 0)
 		return;
 	compose_prefix(m, &facts);
 	m->draft = spool_draft_new(m->intake->spool, m->envelope.mno);

@@ -183,6 +183,7 @@ find_tenant(struct intake_message *m, struct reply *ret_reply)
 	    m->now_us + (stream->expire_us != 0 ? stream->expire_us
 						: m->config->retry.expire_us);
 	m->tenant_name = arena_dup(m->arena, span_of(tenant->name));
+	m->sender_policy = tenant->sender_policy;
 	m->stream_name = arena_dup(m->arena, span_of(stream->name));
 	directory_snapshot_unref(&s);
 	return true;
@@ -238,6 +239,10 @@ intake_mail(struct intake *intake, const struct intake_client *client,
 		m->envelope.class = SPOOL_REPORT;
 	}
 	m->envelope.sender = arena_dup(m->arena, mail->sender.text);
+	if (!sender_may_mail(m, ret_reply)) {
+		message_free(m);
+		return NULL;
+	}
 	m->envelope.envid = arena_dup(m->arena, mail->envid);
 	m->envelope.ret = (uint8_t)mail->ret;
 	m->utf8_asked = mail->utf8;

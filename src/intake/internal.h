@@ -40,6 +40,8 @@ struct intake_message {
 	struct arena *arena;
 	struct intake_client client;
 	struct span tenant_name, stream_name;
+	enum directory_sender_policy sender_policy; /* the tenant's */
+	struct span warning; /* for the event */
 	int64_t now_us; /* wall, at MAIL */
 
 	/* What the spool will be told. rcpts grows; the rest is set once. */
@@ -84,7 +86,14 @@ struct intake_message *message_new(
     struct intake *intake, const struct intake_client *client);
 void message_free(struct intake_message *m);
 
-/* content.c: the message gets its number and id, once. */
+/* sender.c: may the tenant send in this name? The first is asked at MAIL, the
+ * second when the header is there, which it may refuse. */
+bool sender_may_mail(const struct intake_message *m, struct reply *ret_reply);
+void sender_judge_header(struct intake_message *m, struct span fields);
+
+/* content.c: somebody sends, rather than the world or we ourselves. */
+bool message_is_submission(const struct intake_message *m);
+/* The message gets its number and id, once. */
 void content_begin(struct intake_message *m);
 /* The final dot has come: what is left is settled, the prefix and
  * flags of the envelope are complete. */

@@ -20,8 +20,8 @@ unknown_paths_and_methods_are_told(void **state)
 		{ "GET", "/api/v1/tenants/a/b", 404, "not_found", "" },
 		{ "PUT", "/api/v1/tenants", 405, "method_not_allowed",
 		    "GET, POST" },
-		{ "POST", "/api/v1/tenants/a", 405, "method_not_allowed",
-		    "GET, DELETE" },
+		{ "PUT", "/api/v1/tenants/a", 405, "method_not_allowed",
+		    "GET, POST, DELETE" },
 		{ "GET", "/api/v1/streams/default", 404, "not_found", "" },
 		{ "", "/health", 405, "method_not_allowed", "GET" },
 	};
