@@ -194,6 +194,7 @@ append_last_route(struct config *c)
 		.port = SMTP_PORT,
 		.tls = CONFIG_ROUTE_TLS_OPPORTUNISTIC,
 		.dane = true,
+		.mta_sts = true,
 	};
 }
 

@@ -72,6 +72,7 @@ struct config_route {
 				   default: with require, yes */
 	char *tls_ca; /* CA file for this route, or NULL: system's */
 	bool dane; /* mx: follow TLSA records (RFC 7672) */
+	bool mta_sts; /* mx: follow the domain's policy (RFC 8461) */
 	char *username;
 	char *password_file;
 	char *password; /* read from password_file when loaded */
@@ -133,6 +134,12 @@ struct config {
 		char *trust_anchor; /* file or NULL */
 		int64_t timeout_us;
 	} resolver;
+
+	struct {
+		char *ca_file; /* or NULL: the system's */
+		uint16_t port;
+		int64_t fetch_us;
+	} mta_sts;
 	struct config_source *sources;
 	size_t source_count;
 	struct config_pool *pools;

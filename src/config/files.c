@@ -89,9 +89,9 @@ check_certificate(struct config_reader *r)
 
 /* Mail would wait for ever for a server that nothing here can vouch for. */
 static void
-check_authorities(struct config_reader *r, const char *path, size_t i)
+check_authorities(
+    struct config_reader *r, const char *path, const yaml_node_t *node)
 {
-	const yaml_node_t *node = config_node(r, "routes", i, "tls_ca");
 	struct tls_context *context = NULL;
 	struct failure why;
 
@@ -150,10 +150,14 @@ config_check_files(struct config_reader *r)
 	check_certificate(r);
 	(void)check_optional(
 	    r, "resolver", "trust_anchor", c->resolver.trust_anchor, false);
+	if (c->mta_sts.ca_file)
+		check_authorities(r, c->mta_sts.ca_file,
+		    config_node(r, "mta_sts", CONFIG_NO_INDEX, "ca_file"));
 	for (size_t i = 0; i < c->route_count; i++) {
 		struct config_route *route = &c->routes[i];
 		if (route->tls_ca)
-			check_authorities(r, route->tls_ca, i);
+			check_authorities(r, route->tls_ca,
+			    config_node(r, "routes", i, "tls_ca"));
 		if (route->password_file)
 			read_password(r, route, i);
 	}

@@ -149,6 +149,10 @@ static const struct config_key route_keys[] = {
 	    .explain = "mx: where a domain's DNS is signed and has TLSA "
 		       "records, mail goes only to servers that match them "
 		       "(RFC 7672)." },
+	{ "mta_sts", VALUE_BOOL, IN(config_route, mta_sts),
+	    .default_text = "true",
+	    .explain = "mx: where a domain publishes a policy by MTA-STS, mail "
+		       "goes only to servers that it allows (RFC 8461)." },
 	{ "username", VALUE_TEXT, IN(config_route, username),
 	    .default_text = "", .max = 255,
 	    .explain = "smtp and lmtp: the name to log in with; needs "
@@ -179,6 +183,21 @@ static const struct config_key resolver_keys[] = {
 };
 static const struct config_table resolver_table = { "resolver",
 	KEYS(resolver_keys) };
+
+static const struct config_key mta_sts_keys[] = {
+	{ "ca_file", VALUE_PATH, AT(mta_sts.ca_file), .default_text = "",
+	    .explain = "PEM file with the authorities that are believed, "
+		       "instead of the system's, of policy hosts and of the "
+		       "mail servers under a policy." },
+	{ "port", VALUE_PORT, AT(mta_sts.port), .default_text = "443",
+	    BETWEEN(1, 65535), .explain = "The port of the policy hosts." },
+	{ "fetch_time", VALUE_DURATION, AT(mta_sts.fetch_us),
+	    .default_text = "30s", BETWEEN(100 * US_PER_MS, 5 * US_PER_MIN),
+	    .explain = "How long the fetch of a policy may take; mail to the "
+		       "domain waits for the first one." },
+};
+static const struct config_table mta_sts_table = { "mta_sts",
+	KEYS(mta_sts_keys) };
 
 static const struct config_key source_keys[] = {
 	{ "name", VALUE_NAME, IN(config_source, name), .max = 64,
@@ -523,6 +542,8 @@ static const struct config_key root_keys[] = {
 		       "domain is taken, and what none names goes by mx." },
 	{ "resolver", VALUE_MAP, .table = &resolver_table,
 	    .explain = "How names are looked up." },
+	{ "mta_sts", VALUE_MAP, .table = &mta_sts_table,
+	    .explain = "How policies of receiving domains are fetched." },
 	{ "sources", VALUE_MAP, LIST(sources, source_count),
 	    .default_text = "[]", .table = &source_table,
 	    .explain = "Addresses that mail leaves from." },

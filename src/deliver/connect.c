@@ -328,7 +328,8 @@ try_next(struct connection *c)
 	const struct netaddr *to = connection_address(c);
 	const struct plan_host *host = connection_plan_host(c);
 	(void)netaddr_format(to, c->peer);
-	if (host->security == SECURITY_BARRED) {
+	if (host->security == SECURITY_BARRED ||
+	    host->security == SECURITY_STS_BARRED) {
 		c->tries--;
 		fail_locally(
 		    c, "tls", host->problem, (struct enhanced_code){ 7, 5, 4 });
@@ -435,7 +436,7 @@ connect_options(const struct connection *c)
 		};
 	return (struct tls_connect_options){
 		.server_name = named || route->tls_verify ? host->name : NULL,
-		.verify = route->tls_verify,
+		.verify = route->tls_verify || host->security == SECURITY_STS,
 	};
 }
 
@@ -446,7 +447,10 @@ connection_begin_tls(struct connection *c)
 	const struct config_route *route = c->plan->route;
 	struct tls_context *context;
 	struct failure failure = { .text = "" };
-	if (dispatch_tls_context(d, route->tls_ca, &context, &failure) < 0) {
+	bool by_policy = connection_plan_host(c)->security == SECURITY_STS;
+	const char *ca_file =
+	    by_policy ? c->plan->config->mta_sts.ca_file : route->tls_ca;
+	if (dispatch_tls_context(d, ca_file, &context, &failure) < 0) {
 		LOG(LOG_ERROR, "deliver", "no TLS for a route",
 		    LOG_C("to", route->to), LOG_C("reason", failure.text));
 		on_tls_failed(c, failure.text);

@@ -35,6 +35,7 @@ struct dispatch_options {
 	struct suppressor *suppressor;
 	/* Of the process; must outlive this. NULL: nothing is signed. */
 	struct signing *signing;
+	struct sts_store *sts; /* policies of domains; NULL: none */
 	/* What the dispatchers of the process share; NULL: there is one. */
 	struct schedule_ledger *ledger;
 	/* Number so and so (from 0) of so many dispatchers that get mail: of a

@@ -424,6 +424,7 @@ dispatch_new(const struct dispatch_options *options,
 	d->judge = options->judge;
 	d->suppressor = options->suppressor;
 	d->signing = options->signing;
+	d->sts = options->sts;
 	d->share = options->share;
 	d->connections_cap = options->connections_cap;
 	d->number = options->number;

@@ -39,6 +39,7 @@
 #include "log/tap.h"
 #include "smtp/client.h"
 #include "smtp/dots.h"
+#include "sts/store.h"
 
 #include <stdatomic.h>
 
@@ -104,7 +105,9 @@ enum security {
 	SECURITY_ROUTE, /* nothing */
 	SECURITY_ENCRYPTED, /* TLS; it has TLSA records, but none is usable */
 	SECURITY_DANE, /* a key that a TLSA record names */
-	SECURITY_BARRED, /* .problem: it may not be used now */
+	SECURITY_STS, /* a certificate for its name, from an authority */
+	SECURITY_BARRED, /* .problem: DANE: it may not be used now */
+	SECURITY_STS_BARRED, /* .problem: the domain's policy has it not */
 };
 
 struct plan_host {
@@ -133,7 +136,7 @@ struct plan {
 	const struct config_route *route;
 	char *place; /* all of the route that sites differ by */
 	bool mx_secure; /* the MX answer was validated */
-	const char *terms; /* of the site's name, beside the route's */
+	char *terms; /* of the site's name, beside the route's */
 	/* Rules of the config's shaping.yaml, or NULL. A domain with one is a
 	 * site of its own: then `domain` is its name. */
 	const struct shaping_rule *provider, *domain_rule;
@@ -158,14 +161,24 @@ void plan_add_address(
 
 struct secure;
 
-/* Looks for what the hosts of an MX plan must show and writes it into the
- * plan. Done may be called before this returns; then the handle is NULL, else
- * it is good until then. valid_until_us: of the plan, now. */
+/* Looks for what the hosts of an MX plan must show for mail to the domain and
+ * writes it into the plan. Done may be called before this returns; then the
+ * handle is NULL, else it is good until then. valid_until_us: of the plan,
+ * now. */
 typedef void secure_fn(void *arg, int64_t valid_until_us);
-struct secure *secure_find(struct dispatch *d, struct plan *plan,
-    int64_t valid_until_us, secure_fn *fn, void *arg);
+
+struct secure_options {
+	struct plan *plan;
+	struct span domain;
+	int64_t valid_until_us;
+	secure_fn *fn;
+	void *arg;
+};
+
+struct secure *secure_find(
+    struct dispatch *d, const struct secure_options *options);
 void secure_cancel(struct secure **secure);
-/* "dane", "dane-unusable", "require", "opportunistic", "none": what the host
+/* "dane", "dane-unusable", "sts", "require", "opportunistic", "none": what the host
  * had to show. Static. */
 const char *secure_policy_name(
     const struct plan *plan, const struct plan_host *host);
@@ -584,6 +597,7 @@ struct dispatch {
 	const struct judge *judge;
 	struct suppressor *suppressor;
 	struct signing *signing; /* or NULL */
+	struct sts_store *sts; /* or NULL */
 	uint32_t share, number, connections_cap; /* as in the options */
 	struct schedule *schedule;
 	struct resolver *resolver;

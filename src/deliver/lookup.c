@@ -119,8 +119,14 @@ secure_plan(
 	l->plan = plan;
 	l->mx_site = mem_strdup(answer->site);
 	/* NULL: it is done, and l is gone. */
-	struct secure *secure = secure_find(
-	    l->dispatch, plan, answer->valid_until_us, on_secure, l);
+	const struct secure_options options = {
+		.plan = plan,
+		.domain = schedule_queue_key(l->queue).domain,
+		.valid_until_us = answer->valid_until_us,
+		.fn = on_secure,
+		.arg = l,
+	};
+	struct secure *secure = secure_find(l->dispatch, &options);
 	if (secure != NULL)
 		l->secure = secure;
 }

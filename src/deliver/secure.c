@@ -17,6 +17,10 @@
  *   insecure, a secure alias ---> TLSA of the name
  *   insecure -------------------> none
  *
+ * MTA-STS (RFC 8461) has a word on the hosts that DANE says nothing of: in the
+ * mode `enforce` a host must stand in the domain's policy and show a
+ * certificate for its name.
+ *
  * A failed lookup bars the host: whoever can make it fail must not be able to
  * have the mail in the clear. Other hosts of the domain are not concerned.
  */
@@ -36,6 +40,8 @@ struct secure {
 	void *arg;
 	int64_t valid_until_us;
 	struct probe probes[PLAN_HOSTS_MAX];
+	struct sts_query *sts_query;
+	struct sts_policy *policy; /* counted, or NULL */
 	unsigned pending;
 	bool *is_gone; /* told when it ends before it is returned */
 };
@@ -54,6 +60,9 @@ secure_policy_name(const struct plan *plan, const struct plan_host *host)
 		return "dane";
 	case SECURITY_ENCRYPTED:
 		return "dane-unusable";
+	case SECURITY_STS:
+	case SECURITY_STS_BARRED:
+		return "sts";
 	case SECURITY_ROUTE:
 		break;
 	}
@@ -67,6 +76,8 @@ secure_free(struct secure *s)
 {
 	for (size_t i = 0; i < s->plan->host_count; i++)
 		resolve_cancel(&s->probes[i].query);
+	sts_cancel(&s->sts_query);
+	sts_policy_unref(&s->policy);
 	plan_unref(&s->plan);
 	mem_free(s);
 }
@@ -82,16 +93,51 @@ secure_cancel(struct secure **secure)
 
 /* ---- the end ---- */
 
+/* Where DANE has a word, the policy has none (RFC 8461 §2). */
+static void
+apply_policy(struct secure *s)
+{
+	for (size_t i = 0; i < s->plan->host_count; i++) {
+		struct plan_host *host = &s->plan->hosts[i];
+		if (host->security != SECURITY_ROUTE)
+			continue;
+		host->security = SECURITY_STS;
+		if (sts_policy_allows(s->policy, span_of(host->name)))
+			continue;
+		host->security = SECURITY_STS_BARRED;
+		host->problem = mem_strdup(
+		    "it does not stand in the domain's MTA-STS policy");
+	}
+}
+
+/* Domains with the same hosts are one site only if they ask for the same. */
+static char *
+terms_of(const struct secure *s)
+{
+	struct buf terms = BUF_EMPTY;
+	bool has_dane = false;
+	for (size_t i = 0; i < s->plan->host_count; i++)
+		has_dane |= s->plan->hosts[i].security != SECURITY_ROUTE;
+	if (has_dane)
+		buf_append_str(&terms, " dane");
+	if (s->policy != NULL && s->policy->mode == STS_ENFORCE)
+		buf_printf(&terms, " sts=%016llx",
+		    (unsigned long long)s->policy->mark);
+	char *text = span_dup(buf_span(&terms));
+	buf_done(&terms);
+	return text;
+}
+
 static void
 finish(struct secure *s)
 {
 	secure_fn *fn = s->fn;
 	void *arg = s->arg;
 	int64_t valid_until_us = s->valid_until_us;
-	for (size_t i = 0; i < s->plan->host_count; i++) {
-		if (s->plan->hosts[i].security != SECURITY_ROUTE)
-			s->plan->terms = " dane";
-	}
+	mem_free(s->plan->terms);
+	s->plan->terms = terms_of(s);
+	if (s->policy != NULL && s->policy->mode == STS_ENFORCE)
+		apply_policy(s);
 	if (s->is_gone != NULL)
 		*s->is_gone = true;
 	secure_free(s);
@@ -226,26 +272,53 @@ probe_start(struct secure *s, struct probe *p, struct plan_host *host)
 	}
 }
 
-struct secure *
-secure_find(struct dispatch *d, struct plan *plan, int64_t valid_until_us,
-    secure_fn *fn, void *arg)
+/* ---- MTA-STS ---- */
+
+static void
+on_policy(void *arg, const struct sts_answer *answer)
 {
+	struct secure *s = arg;
+	s->sts_query = NULL;
+	if (answer->policy != NULL)
+		s->policy = sts_policy_ref(answer->policy);
+	if (answer->valid_until_us < s->valid_until_us)
+		s->valid_until_us = answer->valid_until_us;
+	release(s);
+}
+
+static void
+ask_policy(struct secure *s, struct span domain)
+{
+	s->pending++;
+	struct sts_query *query =
+	    sts_ask(s->dispatch->sts, s->dispatch->loop, domain, on_policy, s);
+	if (query != NULL)
+		s->sts_query = query;
+}
+
+struct secure *
+secure_find(struct dispatch *d, const struct secure_options *options)
+{
+	struct plan *plan = options->plan;
 	const struct config_route *route = plan->route;
-	if (!route->dane || route->tls == CONFIG_ROUTE_TLS_NONE) {
-		fn(arg, valid_until_us);
+	bool has_sts = route->mta_sts && d->sts != NULL;
+	if ((!route->dane && !has_sts) || route->tls == CONFIG_ROUTE_TLS_NONE) {
+		options->fn(options->arg, options->valid_until_us);
 		return NULL;
 	}
 	struct secure *s = MEM_NEW(struct secure);
 	bool is_gone = false;
 	s->dispatch = d;
 	s->plan = plan_ref(plan);
-	s->fn = fn;
-	s->arg = arg;
-	s->valid_until_us = valid_until_us;
+	s->fn = options->fn;
+	s->arg = options->arg;
+	s->valid_until_us = options->valid_until_us;
 	s->is_gone = &is_gone;
 	s->pending = 1;
-	for (size_t i = 0; i < plan->host_count; i++)
+	for (size_t i = 0; route->dane && i < plan->host_count; i++)
 		probe_start(s, &s->probes[i], &plan->hosts[i]);
+	if (has_sts)
+		ask_policy(s, options->domain);
 	release(s);
 	if (is_gone)
 		return NULL;

@@ -16,7 +16,7 @@ plan_new(struct config *config, const struct config_route *route)
 	plan->route = route;
 	plan->place = route_place(route);
 	plan->hosts = mem_zalloc(PLAN_HOSTS_MAX * sizeof *plan->hosts);
-	plan->terms = "";
+	plan->terms = mem_strdup("");
 	return plan;
 }
 
@@ -45,6 +45,7 @@ plan_unref(struct plan **plan)
 		mem_free(h->problem);
 	}
 	mem_free(p->hosts);
+	mem_free(p->terms);
 	mem_free(p->place);
 	mem_free(p->domain);
 	config_unref(&p->config);

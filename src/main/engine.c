@@ -216,6 +216,10 @@ open_stores(struct engine *e, struct failure *f)
 static int
 start_reactors(struct engine *e, struct failure *f)
 {
+	AUTO_FREE char *policies =
+	    mem_printf("%s/mta-sts.cache", e->config->data_dir);
+
+	TRY(sts_store_start(e->config, policies, &e->sts, f));
 	e->ledger = schedule_ledger_new();
 	for (uint32_t i = 0; i < e->reactor_count; i++)
 		TRY(reactor_init(e, i, f));
@@ -453,11 +457,13 @@ engine_close(struct engine *e)
 	/* It posts to the reactors' loops. */
 	if (e->signing != NULL)
 		signing_stop(e->signing);
+	sts_store_stop(e->sts);
 	exporter_stop(&e->exporter);
 	spool_stop(e->spool);
 	for (uint32_t i = 0; i < e->reactor_count; i++)
 		reactor_done(&e->reactors[i]);
 	signing_free(&e->signing);
+	sts_store_free(&e->sts);
 	load_free(e);
 	dispatch_order_unref(&e->replayed);
 	schedule_ledger_unref(&e->ledger);

@@ -11,6 +11,7 @@
 #include "report/export.h"
 #include "resolve/proof.h"
 #include "spool/spool.h"
+#include "sts/store.h"
 #include "tls/stream.h"
 
 #include <pthread.h>
@@ -67,6 +68,7 @@ struct engine {
 	pthread_mutex_t facts_lock;
 	struct api_facts facts;
 	struct resolve_proof *proof; /* that the resolver validates */
+	struct sts_store *sts;
 
 	/* The chief's own. */
 	struct loop *loop;

@@ -66,6 +66,7 @@ reactor_init(struct engine *e, uint32_t number, struct failure *f)
 		.judge = e->judge,
 		.suppressor = e->suppressor,
 		.signing = e->signing,
+		.sts = e->sts,
 		.ledger = e->ledger,
 		.share = e->dispatch_share,
 		.number = number,

@@ -71,6 +71,7 @@ engine_check_reload(const struct engine *e)
 	warn_if_unreadable(c->shaping ? c->shaping->path : NULL);
 	warn_if_unreadable(c->tls.certificate);
 	warn_if_unreadable(c->tls.private_key);
+	warn_if_unreadable(c->mta_sts.ca_file);
 	for (size_t i = 0; i < c->route_count; i++) {
 		warn_if_unreadable(c->routes[i].password_file);
 		warn_if_unreadable(c->routes[i].tls_ca);

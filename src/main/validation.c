@@ -54,6 +54,7 @@ on_verdict(void *arg, const struct resolve_verdict *verdict)
 		    LOG_C("reason", verdict->problem));
 	set_facts(e, verdict->validates ? "validates" : "fails",
 	    verdict->validates ? "" : verdict->problem);
+	sts_store_validates(e->sts, verdict->validates);
 	for (uint32_t i = 0; i < e->reactor_count; i++) {
 		struct verdict_item *v = MEM_NEW(struct verdict_item);
 
@@ -106,6 +107,7 @@ void
 validation_reload(struct engine *e)
 {
 	validation_stop(e);
+	sts_store_set_config(e->sts, e->config);
 	int result = validation_start(e);
 	if (result < 0)
 		LOG(LOG_ERROR, "main",
