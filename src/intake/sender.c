@@ -40,8 +40,8 @@ sender_may_mail(const struct intake_message *m, struct reply *ret_reply)
 	return false;
 }
 
-/* The one mailbox of a field; false when it has none, more, a group (which ends
- * in `;`), or can be read in two ways, as with an encoded word for an address. */
+/* The one mailbox of a field; false when it has none, more, a group (which
+ * ends in `;`), or can be read in two ways, as with an encoded address. */
 static bool
 read_one(struct intake_message *m, struct span value, struct span *ret_address)
 {

@@ -57,19 +57,45 @@ put_held(struct canon_body *b)
 	b->any = true;
 }
 
-/* How many octets from the start of s are ordinary in the middle of a line. */
-static size_t
-plain_length(const struct canon_body *b, struct span s)
+/* White space that the relaxed form changes: all but single spaces within a
+ * line. Most lines have none; written so that compilers make vectors of it. */
+static bool
+has_odd_space(struct span line)
 {
-	size_t len = 0;
+	unsigned char odd =
+	    line.ptr[0] == ' ' || is_wsp(line.ptr[line.len - 1]);
 
-	if (b->canon == CANON_SIMPLE) {
-		size_t cr = span_find(s, '\r');
-		return cr == SIZE_MAX ? s.len : cr;
+	for (size_t i = 0; i + 1 < line.len; i++) {
+		odd |= (unsigned char)(line.ptr[i] == '\t');
+		odd |= (unsigned char)((line.ptr[i] == ' ') &
+				       (line.ptr[i + 1] == ' '));
 	}
-	while (len < s.len && s.ptr[len] != '\r' && !is_wsp(s.ptr[len]))
-		len++;
-	return len;
+	return odd != 0;
+}
+
+/* Octets of one line, without a CR. */
+static void
+take_part(struct canon_body *b, struct span part)
+{
+	if (b->canon == CANON_SIMPLE || !has_odd_space(part)) {
+		put_held(b);
+		put_all(b, part);
+		return;
+	}
+	while (part.len > 0) {
+		size_t len = 0;
+
+		while (len < part.len && !is_wsp(part.ptr[len]))
+			len++;
+		if (len > 0) {
+			put_held(b);
+			put_all(b, span_slice(part, 0, len));
+		} else {
+			b->space = true;
+			len = 1;
+		}
+		part = span_skip(part, len);
+	}
 }
 
 static void
@@ -112,14 +138,15 @@ canon_body_feed(struct canon_body *body, struct span piece)
 {
 	while (piece.len > 0) {
 		BUG_UNLESS(piece.ptr != NULL);
-		size_t len = body->cr ? 0 : plain_length(body, piece);
-		if (len == 0) {
+		size_t len = body->cr ? 0 : span_find(piece, '\r');
+		if (len > 0) {
+			if (len > piece.len)
+				len = piece.len;
+			take_part(body, span_slice(piece, 0, len));
+		} else {
 			take_octet(body, piece.ptr[0]);
-			piece = span_skip(piece, 1);
-			continue;
+			len = 1;
 		}
-		put_held(body);
-		put_all(body, span_slice(piece, 0, len));
 		piece = span_skip(piece, len);
 	}
 }
