@@ -160,6 +160,8 @@ set_wishes(json_t *root, const struct spool_envelope *e)
 	json_object_set_new(root, "body", json_string(body_name(e->flags)));
 	json_object_set_new(
 	    root, "smtputf8", json_boolean((e->flags & SPOOL_UTF8) != 0));
+	json_object_set_new(root, "requiretls",
+	    json_boolean((e->flags & SPOOL_REQUIRETLS) != 0));
 	json_object_set_new(
 	    root, "report", json_boolean((e->flags & SPOOL_REPORT_MAIL) != 0));
 	json_object_set_new(root, "ret", json_text_or_null(span_of(ret)));

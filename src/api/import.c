@@ -96,6 +96,8 @@ read_sender(struct call *call, struct import *m)
 				   m->arena, &m->mail.sender, &reason) < 0)
 		return refuse(call, "sender");
 	m->mail.utf8 = json_is_true(json_object_get(m->root, "smtputf8"));
+	m->mail.requiretls =
+	    json_is_true(json_object_get(m->root, "requiretls"));
 	return true;
 }
 

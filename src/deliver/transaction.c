@@ -76,6 +76,17 @@ transaction_open(struct connection *c, struct schedule_queue *queue,
 	return true;
 }
 
+/* RFC 8689 §4.2.1: a certificate says who the host is; that it is the host of
+ * the domain, DNSSEC, a policy or the operator must say. */
+static bool
+has_proved_its_name(const struct connection *c)
+{
+	const struct plan_host *host = connection_plan_host(c);
+	bool is_named = c->plan->route->deliver != CONFIG_DELIVER_MX ||
+			c->plan->mx_secure || host->security == SECURITY_STS;
+	return c->tls[0] != '\0' && c->tls_verified && is_named;
+}
+
 static enum smtp_body
 body_kind(uint32_t flags)
 {
@@ -231,6 +242,9 @@ transaction_start(struct connection *c)
 			signature_text(t->signature).len,
 		.body = body_kind(m->flags),
 		.utf8 = (m->flags & SPOOL_UTF8) != 0,
+		.requiretls = (m->flags & SPOOL_REQUIRETLS) != 0 &&
+			      c->plan->route->deliver != CONFIG_DELIVER_LMTP,
+		.proven = has_proved_its_name(c),
 		.ret = (enum smtp_ret)m->ret,
 		.envid = m->envid,
 		.rcpts = rcpts,
@@ -395,8 +409,10 @@ forgive_plain(const struct connection *c, struct result *results, size_t count)
 	    c->plan->route->tls != CONFIG_ROUTE_TLS_OPPORTUNISTIC)
 		return;
 	for (size_t i = 0; i < count; i++) {
-		if (results[i].kind == SPOOL_BOUNCED &&
-		    results[i].reply.code == 530)
+		bool by_plain =
+		    results[i].reply.code == 530 ||
+		    (results[i].local && c->transaction.smtp.requiretls);
+		if (results[i].kind == SPOOL_BOUNCED && by_plain)
 			results[i].kind = SPOOL_DEFERRED;
 	}
 }

@@ -250,6 +250,8 @@ intake_mail(struct intake *intake, const struct intake_client *client,
 		m->envelope.flags |= SPOOL_INBOUND;
 	if (mail->sender.needs_utf8)
 		m->envelope.flags |= SPOOL_UTF8;
+	if (mail->requiretls)
+		m->envelope.flags |= SPOOL_REQUIRETLS;
 	m->binary = mail->body == SMTP_BODY_BINARYMIME;
 	if (m->binary)
 		m->envelope.flags |= SPOOL_BINARY;

@@ -31,6 +31,7 @@ dialogue_new(const struct session *s, bool secured)
 		.lmtp = l->service == CONFIG_LMTP,
 		.starttls = l->tls == CONFIG_TLS_STARTTLS && s->tls != NULL,
 		.auth = has_auth,
+		.requiretls = l->service == CONFIG_SUBMISSION,
 		.auth_required = l->service == CONFIG_SUBMISSION && !s->trusted,
 		.auth_mechanisms = auth_mechanisms(s->stream),
 		.secured = secured,

@@ -98,7 +98,8 @@ wants_full(const struct draft *d)
 	    e->ret == SMTP_RET_FULL ||
 	    (e->ret == SMTP_RET_UNSET && n->config->reports.return_full);
 
-	if (!asked || (e->flags & SPOOL_BINARY) != 0 ||
+	/* The report goes by whatever TLS there is (RFC 8689 §5). */
+	if (!asked || (e->flags & (SPOOL_BINARY | SPOOL_REQUIRETLS)) != 0 ||
 	    spool_message_size(n->message) > n->config->reports.return_size)
 		return false;
 	for (size_t i = 0; i < d->count; i++) {

@@ -109,6 +109,9 @@ struct smtp_client_transaction {
 	uint64_t size; /* octets as sent in 8-bit form, prefix included */
 	enum smtp_body body; /* what the message needs */
 	bool utf8; /* what the message needs (addresses or header) */
+	/* RFC 8689: only to a server that offers REQUIRETLS and, by TLS, has
+	 * proved its name (.proven); else 5.7.30. */
+	bool requiretls, proven;
 	enum smtp_ret ret;
 	struct span envid; /* xtext */
 	const struct smtp_client_rcpt *rcpts;
@@ -165,7 +168,7 @@ void smtp_client_sent(struct smtp_client *c, size_t n);
 /* Allowed after READY. The transaction and what it points to must live until
  * DONE. What the server's offers forbid is decided at once, without a byte
  * sent: too big for SIZE (5.3.4), SMTPUTF8 needed and absent (5.6.7), 8-bit
- * body and no 8BITMIME (5.6.3). */
+ * body and no 8BITMIME (5.6.3), REQUIRETLS and a server without (5.7.30). */
 void smtp_client_start(
     struct smtp_client *c, const struct smtp_client_transaction *t);
 /* After BODY: all octets are written (the terminating dot is added here). */

@@ -101,6 +101,16 @@ envelope_allows(const struct smtp_client_transaction *t, const struct offers *o,
 		    REPLY(553, 5, 6, 7,
 			"the message needs SMTPUTF8, which the server "
 			"does not offer"));
+	if (t->requiretls && !t->proven)
+		return refuse(ret_reply,
+		    REPLY(550, 5, 7, 30,
+			"the message asks for TLS all the way (REQUIRETLS), "
+			"but the server has not proved its name"));
+	if (t->requiretls && !has(o, SMTP_OFFER_REQUIRETLS))
+		return refuse(ret_reply,
+		    REPLY(550, 5, 7, 30,
+			"the message asks for TLS all the way, but the server "
+			"does not offer REQUIRETLS"));
 	if (!allows_body(t, o))
 		return refuse(ret_reply,
 		    REPLY(554, 5, 6, 3,
@@ -157,6 +167,8 @@ envelope_append_mail(const struct smtp_client_transaction *t,
 		buf_append(out, SPAN(" BODY=BINARYMIME"));
 	if (has(o, SMTP_OFFER_SMTPUTF8) && needs_utf8(t))
 		buf_append(out, SPAN(" SMTPUTF8"));
+	if (t->requiretls)
+		buf_append(out, SPAN(" REQUIRETLS"));
 	if (has(o, SMTP_OFFER_DSN) && t->ret != SMTP_RET_UNSET)
 		buf_append_str(
 		    out, t->ret == SMTP_RET_FULL ? " RET=FULL" : " RET=HDRS");

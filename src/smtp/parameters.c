@@ -88,6 +88,15 @@ parse_smtputf8(struct parameter_target *t, struct span value)
 	return true;
 }
 
+/* RFC 8689 §2 */
+static bool
+parse_requiretls(struct parameter_target *t, struct span value)
+{
+	(void)value;
+	t->mail->requiretls = true;
+	return true;
+}
+
 /* RFC 4954 §5: who first submitted it. Nobody may be believed, so it is
  * checked and forgotten. */
 static bool
@@ -246,6 +255,7 @@ static const struct parameter mail_parameters[] = {
 	{ { "SMTPUTF8", 8 }, parse_smtputf8, false, "SMTPUTF8 takes no value" },
 	{ { "AUTH", 4 },     parse_auth,     true,  "AUTH must be <> or xtext" },
 	{ { "RET", 3 },      parse_ret,      true,  "RET must be FULL or HDRS" },
+	{ { "REQUIRETLS", 10 }, parse_requiretls, false, "REQUIRETLS takes no value" },
 	{ { "ENVID", 5 },    parse_envid,    true,  "ENVID must be printable xtext, 100 characters at most" },
 };
 

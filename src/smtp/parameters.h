@@ -30,6 +30,7 @@ struct smtp_mail {
 	uint64_t size; /* declared; 0: not */
 	enum smtp_body body;
 	bool utf8;
+	bool requiretls; /* RFC 8689 */
 	enum smtp_ret ret;
 	struct span envid; /* still xtext, checked */
 };

@@ -43,6 +43,7 @@ struct smtp_server_options {
 	bool auth_required; /* MAIL without AUTH: 530 5.7.0 */
 	/* "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN" */
 	struct span auth_mechanisms;
+	bool requiretls; /* offer REQUIRETLS (RFC 8689) once secured */
 	bool secured; /* implicit TLS: secured from the first byte */
 	bool allow_literals; /* user@[192.0.2.1] as a recipient */
 	bool normalise_newlines;

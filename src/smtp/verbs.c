@@ -61,6 +61,8 @@ append_keywords(const struct smtp_server *s, struct buf *text)
 	    "\nDSN");
 	if (o->starttls && !s->secured)
 		buf_append_str(text, "\nSTARTTLS");
+	if (o->requiretls && s->secured)
+		buf_append_str(text, "\nREQUIRETLS");
 	if (o->auth && s->secured && !s->authenticated)
 		buf_printf(text, "\nAUTH %.*s", SPAN_ARG(o->auth_mechanisms));
 	buf_printf(
@@ -117,6 +119,12 @@ on_mail(struct smtp_server *s, struct span argument)
 	if (command_parse_mail(argument, ADDRESS_ALLOW_LITERAL, s->arena,
 		&s->mail, &fault) < 0) {
 		server_fault(s, &fault);
+		return;
+	}
+	/* RFC 8689 §4.1: only where it was offered. */
+	if (s->mail.requiretls && !(s->options.requiretls && s->secured)) {
+		server_fault(
+		    s, &REPLY(555, 5, 5, 4, "REQUIRETLS is not offered here"));
 		return;
 	}
 	if (s->options.size_max != 0 && s->mail.size > s->options.size_max) {

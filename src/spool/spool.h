@@ -103,6 +103,7 @@ enum spool_message_flags {
 	SPOOL_REPORT_MAIL = 16, /* made by us: never reported on */
 	SPOOL_AUTO_SUBMITTED = 32,
 	SPOOL_INBOUND = 64, /* from the world, for local mailboxes */
+	SPOOL_REQUIRETLS = 128, /* RFC 8689: by TLS all the way, or not */
 };
 
 struct spool_rcpt {

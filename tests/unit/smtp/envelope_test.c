@@ -38,6 +38,7 @@ test_mail(void **state)
 		{ { .sender = S("a@x"), .ret = SMTP_RET_FULL }, SMTP_OFFER_DSN, "MAIL FROM:<a@x> RET=FULL\r\n" },
 		{ { .sender = S("a@x"), .body = SMTP_BODY_8BITMIME }, SMTP_OFFER_8BITMIME, "MAIL FROM:<a@x> BODY=8BITMIME\r\n" },
 		{ { .sender = S("a@x"), .body = SMTP_BODY_BINARYMIME }, ALL, "MAIL FROM:<a@x> SIZE=0 BODY=BINARYMIME\r\n" },
+		{ { .sender = S("a@x"), .requiretls = true, .proven = true }, SMTP_OFFER_REQUIRETLS, "MAIL FROM:<a@x> REQUIRETLS\r\n" },
 		{ { .sender = S("a@x"), .utf8 = true }, SMTP_OFFER_SMTPUTF8, "MAIL FROM:<a@x> SMTPUTF8\r\n" },
 		{ { .sender = S("\xc3\xbc@x") }, SMTP_OFFER_SMTPUTF8, "MAIL FROM:<\xc3\xbc@x> SMTPUTF8\r\n" },
 	};
@@ -184,6 +185,9 @@ test_what_offers_forbid(void **state)
 		{ { .utf8 = true }, { .flags = 0 }, 553, 6, 7 },
 		{ { .utf8 = true }, { .flags = SMTP_OFFER_SMTPUTF8 }, 0, 0, 0 },
 		{ { .sender = S("\xc3\xbc@x") }, { .flags = 0 }, 553, 6, 7 },
+		{ { .requiretls = true, .proven = true }, { .flags = SMTP_OFFER_REQUIRETLS }, 0, 0, 0 },
+		{ { .requiretls = true, .proven = true }, { .flags = 0 }, 550, 7, 30 },
+		{ { .requiretls = true }, { .flags = SMTP_OFFER_REQUIRETLS }, 550, 7, 30 },
 	};
 
 	/* clang-format on */

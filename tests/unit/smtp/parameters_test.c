@@ -80,7 +80,8 @@ static const struct parameter_case mail_cases[] = {
 	{ "XFOO", "555 5.5.4" },
 	{ "XFOO=bar", "555 5.5.4" },
 	{ "NOTIFY=NEVER", "555 5.5.4" },
-	{ "REQUIRETLS", "555 5.5.4" },
+	{ "REQUIRETLS", "", .mail.requiretls = true },
+	{ "REQUIRETLS=1", BAD },
 	{ "SIZE=5 BODY=8BITMIME  SMTPUTF8 RET=HDRS ENVID=x AUTH=<>", "",
 	    .mail = { .size = 5,
 		.body = SMTP_BODY_8BITMIME,
@@ -151,6 +152,7 @@ check(const struct parameter_case *c, bool is_mail, struct arena *arena)
 	assert_true(mail.size == c->mail.size);
 	assert_int_equal(mail.body, c->mail.body);
 	assert_int_equal(mail.utf8, c->mail.utf8);
+	assert_int_equal(mail.requiretls, c->mail.requiretls);
 	assert_int_equal(mail.ret, c->mail.ret);
 	assert_true(span_eq(mail.envid, c->mail.envid));
 	assert_int_equal(rcpt.notify, c->rcpt.notify);
