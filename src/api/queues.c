@@ -26,6 +26,7 @@
 
 struct queue {
 	struct schedule_queue_facts facts; /* its spans are our own */
+	char *set_by; /* who set what it waits for */
 };
 
 struct queues {
@@ -60,6 +61,9 @@ copy_facts(
 	to->site = dup_span(from->site);
 	to->hold_reason = dup_span(from->hold_reason);
 	to->last_reply = dup_span(from->last_reply);
+	to->source = dup_span(from->source);
+	to->pool = dup_span(from->pool);
+	to->owner = NULL;
 }
 
 static void
@@ -69,13 +73,17 @@ facts_done(struct schedule_queue_facts *f)
 	free_span(f->site);
 	free_span(f->hold_reason);
 	free_span(f->last_reply);
+	free_span(f->source);
+	free_span(f->pool);
 }
 
 static void
 queues_done(struct queues *q)
 {
-	for (size_t i = 0; i < q->count; i++)
+	for (size_t i = 0; i < q->count; i++) {
 		facts_done(&q->list[i].facts);
+		mem_free(q->list[i].set_by);
+	}
 	mem_free(q->list);
 }
 
@@ -96,6 +104,10 @@ on_queue(void *arg, const struct schedule_queue_facts *facts)
 	if ((q->count & (q->count - 1)) == 0)
 		q->list = mem_resize(q->list, q->count == 0 ? 1 : q->count * 2,
 		    sizeof(*q->list));
+	struct buf set_by = BUF_EMPTY;
+	dispatch_who_set(facts, &set_by);
+	q->list[q->count].set_by = span_dup(buf_span(&set_by));
+	buf_done(&set_by);
 	copy_facts(&q->list[q->count++].facts, facts);
 }
 
@@ -112,9 +124,9 @@ collect_queues(void *arg, struct dispatch *dispatch)
 /* ---- JSON -------------------------------------------------------------- */
 
 static json_t *
-queue_json(
-    const struct directory_snapshot *s, const struct schedule_queue_facts *f)
+queue_json(const struct directory_snapshot *s, const struct queue *q)
 {
+	const struct schedule_queue_facts *f = &q->facts;
 	json_t *root = json_pack("{s:o, s:o, s:s, s:o, s:o}", "tenant",
 	    json_tenant_name(s, f->key.tenant), "stream",
 	    json_stream_name(s, f->key.stream), "class",
@@ -147,6 +159,14 @@ queue_json(
 	    root, "waits_for_text", json_string(schedule_bound_text(f->bound)));
 	json_object_set_new(
 	    root, "waits_until", json_time(api_wall_us(f->bound_until_us)));
+	json_object_set_new(
+	    root, "waits_set_by", json_text_or_null(span_of(q->set_by)));
+	json_object_set_new(root, "waits_freed_by",
+	    json_text_or_null(span_of(schedule_bound_freed_by(f->bound))));
+	json_object_set_new(root, "pool", json_text_or_null(f->pool));
+	json_object_set_new(root, "source", json_text_or_null(f->source));
+	json_object_set_new(root, "site_pace",
+	    f->site_pace ? json_real((double)f->site_pace / 1e6) : json_null());
 	return root;
 }
 
@@ -198,7 +218,7 @@ queues_json(
 	if (q->count > 1)
 		qsort(q->list, q->count, sizeof(*q->list), compare_queues);
 	for (uint64_t i = offset; i < q->count && i - offset < limit; i++)
-		json_array_append_new(list, queue_json(s, &q->list[i].facts));
+		json_array_append_new(list, queue_json(s, &q->list[i]));
 	directory_snapshot_unref(&s);
 	return json_pack(
 	    "{s:o, s:o}", "queues", list, "totals", totals_json(q));
@@ -267,7 +287,7 @@ queues_of_message(const struct api *api, const struct spool_envelope *envelope)
 	if (q.count == 0)
 		api->each_dispatch(api->owner, collect_queues, &q);
 	for (size_t i = 0; i < q.count; i++)
-		json_array_append_new(list, queue_json(s, &q.list[i].facts));
+		json_array_append_new(list, queue_json(s, &q.list[i]));
 	queues_done(&q);
 	directory_snapshot_unref(&s);
 	return list;

@@ -179,6 +179,16 @@ queue_print(const json_t *q)
 	const char *until = text_at(q, "waits_until");
 	print_fact("waits for", "%s%s%s", text_at(q, "waits_for_text"),
 	    until[0] != '\0' ? ", until " : "", until);
+	if (text_at(q, "waits_set_by")[0] != '\0')
+		print_fact("set by", "%s", text_at(q, "waits_set_by"));
+	if (text_at(q, "waits_freed_by")[0] != '\0')
+		print_fact("freed by", "%s", text_at(q, "waits_freed_by"));
+	if (text_at(q, "source")[0] != '\0')
+		print_fact("source", "%s (pool %s)", text_at(q, "source"),
+		    text_at(q, "pool"));
+	if (json_is_real(json_object_get(q, "site_pace")))
+		print_fact("pace", "%.2f/s, as the site bears",
+		    json_real_value(json_object_get(q, "site_pace")));
 	print_fact("connections",
 	    "%lld; the site bears %lld as far as known, and may have %lld",
 	    number_at(q, "site_connections"), number_at(q, "site_window"),

@@ -141,6 +141,11 @@ typedef void dispatch_source_fn(
 void dispatch_each_source(
     const struct dispatch *dispatch, dispatch_source_fn *fn, void *arg);
 
+/* Who set what a queue waits for: "/etc/…/shaping.yaml:12: max_connections",
+ * or the reply that did. Appends nothing when there is nobody to name. */
+void dispatch_who_set(
+    const struct schedule_queue_facts *facts, struct buf *out);
+
 /* For looking; const, and only on the loop's thread. */
 const struct schedule *dispatch_schedule(const struct dispatch *dispatch);
 

@@ -283,6 +283,10 @@ site_note_result(struct site *site, struct schedule_connection *c,
     const struct result *result)
 {
 	enum result_pace pace = result_pace(result);
+	struct dispatch *d = site->dispatch;
+	if (pace == RESULT_PACE_FAST)
+		schedule_site_slow(d->schedule, c->site,
+		    result_line(result, d->scratch), loop_now_us(d->loop));
 	if (pace != RESULT_PACE_FINE)
 		schedule_site_pushback(site->dispatch->schedule, c->site,
 		    pace == RESULT_PACE_CROWDED);

@@ -238,3 +238,92 @@ ways_make(struct dispatch *d, const struct plan *plan,
 	}
 	return count;
 }
+
+/* ---- who set it ---- */
+
+static void
+name_limit(const struct schedule_queue_facts *facts, enum shaping_key key,
+    const char *shaping_name, const char *general_name, struct buf *out)
+{
+	const struct site *site = facts->owner;
+	struct shaping_terms terms;
+	if (site == NULL)
+		return;
+	const struct config *config = site->plan->config;
+	shaping_find(config, site->plan->provider, site->plan->domain_rule,
+	    facts->source, &terms);
+	if (terms.lines[key] != 0)
+		buf_printf(out, "%s:%u: %s", config->shaping->path,
+		    terms.lines[key], shaping_name);
+	else
+		buf_printf(out, "%s: delivery.%s", config->path, general_name);
+}
+
+static void
+name_general(
+    const struct schedule_queue_facts *facts, const char *name, struct buf *out)
+{
+	const struct site *site = facts->owner;
+	if (site != NULL)
+		buf_printf(
+		    out, "%s: delivery.%s", site->plan->config->path, name);
+}
+
+static void
+name_reply(struct span reply, struct buf *out)
+{
+	if (reply.len == 0)
+		return;
+	buf_append_str(out, "the reply: ");
+	buf_append(out, reply);
+}
+
+void
+dispatch_who_set(const struct schedule_queue_facts *f, struct buf *out)
+{
+	switch (f->bound) {
+	case SCHEDULE_BOUND_MESSAGE_RATE:
+		name_general(f, "message_rate", out);
+		return;
+	case SCHEDULE_BOUND_TENANT_RATE:
+		name_general(f, "message_rate_per_tenant", out);
+		return;
+	case SCHEDULE_BOUND_DOMAIN_RATE:
+		name_general(f, "message_rate_per_domain", out);
+		return;
+	case SCHEDULE_BOUND_ALL_CONNECTIONS:
+		name_general(f, "connections", out);
+		return;
+	case SCHEDULE_BOUND_SITE_RATE:
+		name_limit(f, SHAPING_MESSAGE_RATE, "max_message_rate",
+		    "message_rate_per_site", out);
+		return;
+	case SCHEDULE_BOUND_CONNECTION_RATE:
+		name_limit(f, SHAPING_CONNECTION_RATE, "max_connection_rate",
+		    "connection_rate_per_site", out);
+		return;
+	case SCHEDULE_BOUND_CONNECTIONS:
+		name_limit(f, SHAPING_CONNECTIONS, "max_connections",
+		    "connections_per_site", out);
+		return;
+	case SCHEDULE_BOUND_PACE:
+		name_reply(span_of(f->pace_reply), out);
+		return;
+	case SCHEDULE_BOUND_HOLD:
+		buf_append(out, f->hold_reason);
+		return;
+	case SCHEDULE_BOUND_LOOKUP_FAILED:
+	case SCHEDULE_BOUND_PARKED:
+	case SCHEDULE_BOUND_SPARED:
+	case SCHEDULE_BOUND_WINDOW:
+	case SCHEDULE_BOUND_SCHEDULE:
+	case SCHEDULE_BOUND_SUSPENDED:
+		name_reply(f->last_reply, out);
+		return;
+	case SCHEDULE_BOUND_NOTHING:
+	case SCHEDULE_BOUND_LOOKUP:
+	case SCHEDULE_BOUND_NO_SOURCE:
+		return;
+	}
+	UNREACHABLE("schedule_bound has no other value");
+}

@@ -221,6 +221,7 @@ start_reactors(struct engine *e, struct failure *f)
 
 	TRY(sts_store_start(e->config, policies, &e->sts, f));
 	e->ledger = schedule_ledger_new();
+	engine_load_learned(e);
 	for (uint32_t i = 0; i < e->reactor_count; i++)
 		TRY(reactor_init(e, i, f));
 	/* Before any mail goes. */
@@ -391,6 +392,7 @@ on_second(struct loop_timer *timer)
 	if (result < 0)
 		LOG(LOG_ERROR, "main", "suppressions cannot be ended",
 		    LOG_C("error", error_text(result)));
+	engine_save_learned(e, false);
 	engine_watch(e);
 	loop_timer_set(e->loop, timer, loop_now_us(e->loop) + US_PER_S);
 }
@@ -459,6 +461,7 @@ engine_close(struct engine *e)
 		signing_stop(e->signing);
 	sts_store_stop(e->sts);
 	exporter_stop(&e->exporter);
+	engine_save_learned(e, true);
 	spool_stop(e->spool);
 	for (uint32_t i = 0; i < e->reactor_count; i++)
 		reactor_done(&e->reactors[i]);

@@ -44,6 +44,7 @@ struct engine {
 	struct directory *directory;
 	struct signing *signing;
 	struct spool *spool;
+	int64_t learned_us; /* when it was saved; 0: not loaded */
 	struct intake *intake;
 	struct judge *judge;
 	struct suppressor *suppressor;
@@ -126,6 +127,12 @@ void load_free(struct engine *e); /* no reactor has any of it */
 
 /* watch.c: tells the log and the service manager what has changed. Chief
  * only. */
+/* ---- learned.c: what receiving systems bear, over a restart ---- */
+
+void engine_load_learned(struct engine *e);
+/* Once a minute, or now; does nothing before it was loaded. */
+void engine_save_learned(struct engine *e, bool is_last);
+
 void engine_watch(struct engine *e);
 /* The config or the certificate is another. */
 void engine_take_facts(struct engine *e);

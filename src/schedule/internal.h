@@ -301,6 +301,13 @@ struct schedule_site {
 	int64_t patience_us; /* what was ready then must have gone */
 	uint64_t patience_ready, patience_taken;
 	uint64_t taken; /* deliveries, ever */
+
+	/* … a second ago or more, and a second before that. */
+	struct mark {
+		int64_t at_us;
+		uint64_t taken;
+	} marks[2];
+	struct schedule_rate rate; /* that the last one was let go by */
 	int64_t service_us; /* of one delivery, on average; 0: unknown */
 	bool is_urged; /* they are slower than thought */
 	uint8_t grant; /* enum grant: of the connection wanted */
@@ -329,6 +336,7 @@ struct span goal_name(const struct goal *goal);
 void goal_update(struct goal *goal);
 /* Another way is behind in turns and could go on: this one lets it. */
 bool site_lets_others(const struct schedule_site *site);
+bool site_is_paced(const struct schedule_site *site);
 /* A delivery has gone this way. */
 void site_count_turn(struct schedule_site *site);
 /* … and looks again when that one did not go on after all. */

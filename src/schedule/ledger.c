@@ -12,6 +12,16 @@
 #define REMEMBERED_MAX 10000
 #define REMEMBERED_US US_PER_DAY
 #define MEMBERS_MAX 256
+#define REPLY_MAX 200
+
+/* Paces, in messages per 10^6 seconds: at which one begins at all, and between
+ * which it stays. */
+#define PACE_FIRST INT64_C(1000000)
+#define PACE_MIN INT64_C(200000)
+#define PACE_MAX INT64_C(100000000000)
+/* One fall in a round; refused again so soon, it was not enough. */
+#define PACE_ROUND_US US_PER_S
+#define PACE_AGAIN_US (3 * US_PER_S)
 
 struct ledger_site {
 	struct schedule_ledger *ledger;
@@ -27,6 +37,14 @@ struct ledger_site {
 	uint32_t credit; /* successes towards the next step */
 	uint32_t calm; /* events before the next step back */
 	bool has_failed;
+	/* The same for the rate of messages. A refusal sets the ceiling; from
+	 * below the rate comes near it soon, then creeps, and beyond it grows
+	 * ever faster, since the limit seems to have gone. */
+	atomic_int_fast64_t pace; /* 0: none */
+	int64_t pace_ceiling, pace_step;
+	int64_t pace_rose_us, pace_fell_us;
+	unsigned pace_falls; /* one soon after the other */
+	char *pace_reply;
 	struct bucket messages, connections;
 	size_t name_len;
 	char name[];
@@ -96,6 +114,15 @@ schedule_ledger_ref(struct schedule_ledger *ledger)
 	return ledger;
 }
 
+static void
+site_free(void *value)
+{
+	struct ledger_site *site = value;
+
+	mem_free(site->pace_reply);
+	mem_free(site);
+}
+
 void
 schedule_ledger_unref(struct schedule_ledger **ledger)
 {
@@ -104,7 +131,7 @@ schedule_ledger_unref(struct schedule_ledger **ledger)
 	*ledger = NULL;
 	if (!old || atomic_fetch_sub(&old->references, 1) > 1)
 		return;
-	map_free(&old->sites, mem_free);
+	map_free(&old->sites, site_free);
 	map_free(&old->tenants, mem_free);
 	(void)pthread_mutex_destroy(&old->lock);
 	mem_free(old);
@@ -248,7 +275,7 @@ forget(struct ledger_site *site)
 	list_remove(&site->old_link);
 	ledger->old_count--;
 	(void)map_remove(ledger->sites, span_from(site->name, site->name_len));
-	mem_free(site);
+	site_free(site);
 }
 
 static void
@@ -294,7 +321,10 @@ ledger_open(struct schedule_ledger *ledger, struct span name,
 		ledger->old_count--;
 	}
 	*ret_share = (struct ledger_share){
-		.member = member, .site = site, .owed = &site->owed
+		.member = member,
+		.site = site,
+		.owed = &site->owed,
+		.pace = &site->pace,
 	};
 	list_init(&ret_share->link);
 	list_init(&ret_share->news_link);
@@ -520,6 +550,158 @@ ledger_failure(
 		site->calm = window;
 	}
 	unlock(site->ledger);
+}
+
+/* ---- the pace ---- */
+
+static void
+pace_rise(struct ledger_site *site)
+{
+	int64_t pace = atomic_load(&site->pace);
+	int64_t ceiling = site->pace_ceiling;
+
+	if (pace < ceiling / 100 * 90) {
+		pace += (ceiling - pace) / 10;
+	} else if (pace <= ceiling / 100 * 105) {
+		site->pace_step = ceiling / 200;
+		pace += site->pace_step;
+	} else {
+		site->pace_step += site->pace_step / 7;
+		pace += site->pace_step;
+	}
+	/* Nobody is held up any more. */
+	atomic_store(&site->pace, pace < PACE_MAX ? pace : 0);
+}
+
+int64_t
+ledger_pace(const struct ledger_share *share, bool is_used, int64_t now_us)
+{
+	struct ledger_site *site = share->site;
+
+	lock(site->ledger);
+	if (is_used && atomic_load(&site->pace) &&
+	    now_us - site->pace_rose_us >= US_PER_S) {
+		site->pace_rose_us = now_us;
+		pace_rise(site);
+	}
+	int64_t pace = atomic_load(&site->pace);
+	unlock(site->ledger);
+	return pace;
+}
+
+/* To how much of it, in percent: a little below the limit that was just met;
+ * refused again at once, we were further from it. */
+static const unsigned char falls[] = { 93, 85, 70, 50 };
+
+enum { FALLS = sizeof falls };
+
+static void
+pace_fall(struct ledger_site *site, int64_t measured, int64_t now_us)
+{
+	int64_t pace = atomic_load(&site->pace);
+	int64_t since_us = now_us - site->pace_fell_us;
+
+	/* Where nothing was known it may have been many times too much. */
+	if (!pace)
+		site->pace_falls = FALLS - 2;
+	else if (since_us >= PACE_AGAIN_US)
+		site->pace_falls = 0;
+	else if (site->pace_falls < FALLS - 1)
+		site->pace_falls++;
+	site->pace_ceiling = pace ? pace : measured;
+	pace = site->pace_ceiling / 100 * falls[site->pace_falls];
+	if (pace < PACE_MIN)
+		pace = PACE_MIN;
+	if (site->pace_ceiling < pace)
+		site->pace_ceiling = pace;
+	atomic_store(&site->pace, pace);
+	site->pace_fell_us = site->pace_rose_us = now_us;
+}
+
+void
+ledger_slow(const struct ledger_share *share, int64_t measured,
+    struct span reply, int64_t now_us)
+{
+	struct ledger_site *site = share->site;
+
+	lock(site->ledger);
+	bool has_pace = atomic_load(&site->pace) != 0;
+	/* What was on its way when it fell says nothing new. */
+	if (has_pace ? now_us - site->pace_fell_us >= PACE_ROUND_US
+		     : measured >= PACE_FIRST) {
+		pace_fall(site, measured, now_us);
+		mem_free(site->pace_reply);
+		site->pace_reply = span_dup(span_slice(
+		    reply, 0, reply.len < REPLY_MAX ? reply.len : REPLY_MAX));
+	}
+	unlock(site->ledger);
+}
+
+void
+ledger_pace_reply(const struct ledger_share *share, char *buffer, size_t size)
+{
+	struct ledger_site *site = share->site;
+
+	lock(site->ledger);
+	struct span reply = span_of(site->pace_reply ? site->pace_reply : "");
+	if (reply.len >= size)
+		reply.len = size - 1;
+	if (!span_to_cstring(reply, buffer, size))
+		buffer[0] = '\0'; /* it has a NUL */
+	unlock(site->ledger);
+}
+
+/* ---- what outlives a restart ---- */
+
+void
+schedule_ledger_each_learned(
+    struct schedule_ledger *ledger, schedule_learned_fn *fn, void *arg)
+{
+	struct map_cursor cursor = { 0 };
+
+	lock(ledger);
+	while (map_next(ledger->sites, &cursor)) {
+		const struct ledger_site *site = cursor.value;
+		struct schedule_learned learned = {
+			.name = span_from(site->name, site->name_len),
+			.window = atomic_load(&site->window),
+			.pace = atomic_load(&site->pace),
+			.ceiling = site->pace_ceiling,
+			.reply =
+			    span_of(site->pace_reply ? site->pace_reply : ""),
+		};
+		if (learned.window || learned.pace)
+			fn(arg, &learned);
+	}
+	unlock(ledger);
+}
+
+void
+schedule_ledger_learn(struct schedule_ledger *ledger,
+    const struct schedule_learned *learned, int64_t now_us)
+{
+	lock(ledger);
+	struct ledger_site *site = map_get(ledger->sites, learned->name);
+	if (!site && ledger->old_count < REMEMBERED_MAX) {
+		site = site_make(ledger, learned->name);
+		site->left_us = now_us;
+		list_append(&ledger->old, &site->old_link);
+		ledger->old_count++;
+	}
+	if (site && !atomic_load(&site->window)) {
+		atomic_store(&site->window, learned->window);
+		site->has_failed = learned->window > 0;
+	}
+	if (site && !atomic_load(&site->pace) && learned->pace >= PACE_MIN &&
+	    learned->pace < PACE_MAX && learned->ceiling >= learned->pace) {
+		atomic_store(&site->pace, learned->pace);
+		site->pace_ceiling = learned->ceiling;
+		site->pace_step = learned->ceiling / 200;
+		site->pace_rose_us = site->pace_fell_us = now_us;
+		mem_free(site->pace_reply);
+		site->pace_reply = span_dup(learned->reply);
+	}
+	unlock(ledger);
 }
 
 struct bucket *

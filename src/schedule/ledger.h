@@ -57,6 +57,7 @@ struct ledger_share {
 	struct ledger_member *member;
 	struct ledger_site *site;
 	const atomic_uint *owed; /* the site's shares that are, for a glance */
+	const atomic_int_fast64_t *pace; /* the site's, the same */
 	bool waits; /* was refused */
 	uint32_t own; /* its part when it last asked */
 	/* Its own thread may read these. */
@@ -105,5 +106,18 @@ void ledger_success(
     struct ledger_share *share, const struct ledger_limits *limits);
 void ledger_failure(
     struct ledger_share *share, const struct ledger_limits *limits, bool halve);
+/* ---- the pace ---- */
+
+/* Messages per 10^6 seconds that the site bears, as far as known; 0: any. It
+ * rises by being asked, once a second, while it is made use of. */
+int64_t ledger_pace(
+    const struct ledger_share *share, bool is_used, int64_t now_us);
+/* Too fast, says the reply; `measured` is how fast we were. */
+void ledger_slow(const struct ledger_share *share, int64_t measured,
+    struct span reply, int64_t now_us);
+/* The reply that made it, cut to fit. */
+void ledger_pace_reply(
+    const struct ledger_share *share, char *buffer, size_t size);
+
 struct bucket *ledger_messages(const struct ledger_share *share);
 struct bucket *ledger_connections(const struct ledger_share *share);

@@ -12,6 +12,11 @@
 #include "schedule/internal.h"
 
 #define HEAD_START 128 /* recipients */
+/* A bucket that nobody drew from for so long shows that the rate is not made
+ * use of. */
+#define PACE_IDLE_NS (INT64_C(1000) * US_PER_S)
+#define MEASURED_MIN 5 /* messages that make a rate, */
+#define MEASURED_LEAST_US (100 * US_PER_MS) /* over this at least */
 
 /* ---- all mail, and sites ---- */
 
@@ -32,6 +37,33 @@ gate_arm(struct schedule_site *site)
 }
 
 bool
+site_is_paced(const struct schedule_site *site)
+{
+	return atomic_load_explicit(site->share.pace, memory_order_relaxed);
+}
+
+/* The slower of what is allowed and what it bears. */
+static struct schedule_rate
+site_rate(struct schedule_site *site)
+{
+	struct schedule_rate allowed = site->limits.message_rate;
+
+	if (!site_is_paced(site))
+		return allowed;
+	int64_t now_ns = site->s->now_us * 1000;
+	int64_t next_ns = atomic_load(&ledger_messages(&site->share)->next_ns);
+	int64_t pace = ledger_pace(
+	    &site->share, next_ns > now_ns - PACE_IDLE_NS, site->s->now_us);
+	if (!pace)
+		return allowed;
+	struct schedule_rate borne = {
+		.interval_ns = INT64_C(1000000000000000) / pace,
+		.burst = (uint32_t)(pace / 50000000) + 1, /* of 20 ms */
+	};
+	return allowed.interval_ns > borne.interval_ns ? allowed : borne;
+}
+
+bool
 site_open_gate(struct schedule_site *site)
 {
 	struct schedule *s = site->s;
@@ -46,8 +78,9 @@ site_open_gate(struct schedule_site *site)
 		heap_set(&s->timers, &s->all_timer, at_us);
 		return false;
 	}
-	if (bucket_take(ledger_messages(&site->share),
-		&site->limits.message_rate, s->now_us, &at_us))
+	site->rate = site_rate(site);
+	if (bucket_take(
+		ledger_messages(&site->share), &site->rate, s->now_us, &at_us))
 		return true;
 	bucket_give(ledger_all(s->ledger), &p->message_rate);
 	site->message_at_us = at_us;
@@ -61,7 +94,7 @@ site_shut_gate(struct schedule_site *site)
 	const struct schedule_policy *p = &site->s->policy;
 
 	bucket_give(ledger_all(site->s->ledger), &p->message_rate);
-	bucket_give(ledger_messages(&site->share), &site->limits.message_rate);
+	bucket_give(ledger_messages(&site->share), &site->rate);
 }
 
 bool
@@ -107,6 +140,32 @@ schedule_site_suspend(
 	site->suspended_us = until_us;
 	gate_arm(site);
 	site_update(site);
+}
+
+/* Messages per 10^6 s, of the last one to two seconds; 0: too few to say. */
+static int64_t
+measured_rate(const struct schedule_site *site)
+{
+	const struct mark *since = &site->marks[1];
+	int64_t now_us = site->s->now_us;
+
+	if (!since->at_us || now_us - since->at_us > 10 * US_PER_S)
+		since = &site->marks[0];
+	uint64_t count = site->taken - since->taken;
+	int64_t took_us = now_us - since->at_us;
+	if (count < MEASURED_MIN)
+		return 0;
+	if (took_us < MEASURED_LEAST_US)
+		took_us = MEASURED_LEAST_US;
+	return (int64_t)((double)count * 1e12 / (double)took_us);
+}
+
+void
+schedule_site_slow(struct schedule *s, struct schedule_site *site,
+    struct span reply, int64_t now_us)
+{
+	schedule_hear(s, now_us);
+	ledger_slow(&site->share, measured_rate(site), reply, s->now_us);
 }
 
 static void

@@ -110,25 +110,26 @@ oldest_expire(const struct schedule_queue *q)
 
 /* clang-format off */
 static const struct {
-	const char *name, *text;
+	const char *name, *text, *freed_by;
 } bounds[] = {
-	[SCHEDULE_BOUND_NOTHING]         = { "nothing",         "nothing: it goes" },
-	[SCHEDULE_BOUND_HOLD]            = { "hold",            "an operator's hold" },
-	[SCHEDULE_BOUND_LOOKUP]          = { "lookup",          "its site is being looked up" },
-	[SCHEDULE_BOUND_LOOKUP_FAILED]   = { "lookup_failed",   "the domain could not be looked up" },
-	[SCHEDULE_BOUND_PARKED]          = { "parked",          "the site cannot be reached" },
-	[SCHEDULE_BOUND_SCHEDULE]        = { "schedule",        "the next attempt is not due" },
-	[SCHEDULE_BOUND_MESSAGE_RATE]    = { "message_rate",    "the rate of all mail" },
-	[SCHEDULE_BOUND_TENANT_RATE]     = { "tenant_rate",     "the tenant's rate" },
-	[SCHEDULE_BOUND_DOMAIN_RATE]     = { "domain_rate",     "the domain's rate" },
-	[SCHEDULE_BOUND_SITE_RATE]       = { "site_rate",       "the site's rate" },
-	[SCHEDULE_BOUND_CONNECTION_RATE] = { "connection_rate", "the rate of connections to the site" },
-	[SCHEDULE_BOUND_ALL_CONNECTIONS] = { "all_connections", "the number of all connections" },
-	[SCHEDULE_BOUND_SPARED]          = { "spared",          "the site refused one more connection" },
-	[SCHEDULE_BOUND_CONNECTIONS]     = { "connections",     "the number of connections to the site" },
-	[SCHEDULE_BOUND_WINDOW]          = { "window",          "the connections that the site has proved to bear" },
-	[SCHEDULE_BOUND_NO_SOURCE]       = { "no_source",       "no source of its pool can be used" },
-	[SCHEDULE_BOUND_SUSPENDED]       = { "suspended",       "the site is suspended after a reply" },
+	[SCHEDULE_BOUND_NOTHING]         = { "nothing",         "nothing: it goes", "" },
+	[SCHEDULE_BOUND_HOLD]            = { "hold",            "an operator's hold", "posthouse queue release" },
+	[SCHEDULE_BOUND_LOOKUP]          = { "lookup",          "its site is being looked up", "the answer" },
+	[SCHEDULE_BOUND_LOOKUP_FAILED]   = { "lookup_failed",   "the domain could not be looked up", "a look-up that succeeds" },
+	[SCHEDULE_BOUND_PARKED]          = { "parked",          "the site cannot be reached", "a probe that succeeds, or posthouse queue retry" },
+	[SCHEDULE_BOUND_SCHEDULE]        = { "schedule",        "the next attempt is not due", "time, or posthouse queue retry" },
+	[SCHEDULE_BOUND_MESSAGE_RATE]    = { "message_rate",    "the rate of all mail", "time, or a higher rate" },
+	[SCHEDULE_BOUND_TENANT_RATE]     = { "tenant_rate",     "the tenant's rate", "time, or a higher rate" },
+	[SCHEDULE_BOUND_DOMAIN_RATE]     = { "domain_rate",     "the domain's rate", "time, or a higher rate" },
+	[SCHEDULE_BOUND_SITE_RATE]       = { "site_rate",       "the site's rate", "time, or a higher rate" },
+	[SCHEDULE_BOUND_CONNECTION_RATE] = { "connection_rate", "the rate of connections to the site", "time, or a higher rate" },
+	[SCHEDULE_BOUND_ALL_CONNECTIONS] = { "all_connections", "the number of all connections", "a connection that ends, or a higher number" },
+	[SCHEDULE_BOUND_SPARED]          = { "spared",          "the site refused one more connection", "time" },
+	[SCHEDULE_BOUND_CONNECTIONS]     = { "connections",     "the number of connections to the site", "a connection that is free, or a higher number" },
+	[SCHEDULE_BOUND_WINDOW]          = { "window",          "the connections that the site has proved to bear", "mail that the site takes" },
+	[SCHEDULE_BOUND_PACE]            = { "pace",            "the rate that the site has proved to bear", "time; the rate rises while the site takes mail" },
+	[SCHEDULE_BOUND_NO_SOURCE]       = { "no_source",       "no source of its pool can be used", "a source's address on this machine, or another pool" },
+	[SCHEDULE_BOUND_SUSPENDED]       = { "suspended",       "the site is suspended after a reply", "time" },
 };
 
 /* clang-format on */
@@ -138,6 +139,13 @@ schedule_bound_text(enum schedule_bound bound)
 {
 	BUG_UNLESS((size_t)bound < sizeof bounds / sizeof *bounds);
 	return bounds[bound].text;
+}
+
+const char *
+schedule_bound_freed_by(enum schedule_bound bound)
+{
+	BUG_UNLESS((size_t)bound < sizeof bounds / sizeof *bounds);
+	return bounds[bound].freed_by;
 }
 
 const char *
@@ -204,7 +212,10 @@ site_bound(const struct schedule_queue *q, const struct schedule_site *site,
 	}
 	if (site->message_at_us) {
 		*until_us = site->message_at_us;
-		return SCHEDULE_BOUND_SITE_RATE;
+		bool by_limit = site->rate.interval_ns ==
+				site->limits.message_rate.interval_ns;
+		return by_limit ? SCHEDULE_BOUND_SITE_RATE
+				: SCHEDULE_BOUND_PACE;
 	}
 	return connections_bound(site, until_us);
 }
@@ -318,6 +329,12 @@ schedule_queue_facts(const struct schedule *s,
 	ret_facts->site_limit = limits.connections;
 	ret_facts->site_window = ledger_window(&site->share, &limits);
 	ret_facts->source = schedule_site_source(site);
+	ret_facts->owner = goal->owner;
+	if (!site_is_paced(site))
+		return;
+	ret_facts->site_pace = atomic_load(site->share.pace);
+	ledger_pace_reply(
+	    &site->share, ret_facts->pace_reply, sizeof ret_facts->pace_reply);
 }
 
 void

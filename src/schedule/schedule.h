@@ -133,6 +133,23 @@ struct schedule_ledger *schedule_ledger_new(void);
 struct schedule_ledger *schedule_ledger_ref(struct schedule_ledger *ledger);
 void schedule_ledger_unref(struct schedule_ledger **ledger);
 
+/* What has been learned of a path, to outlive a restart. */
+struct schedule_learned {
+	struct span name; /* of the ledger's entry; any octets */
+	uint32_t window; /* connections; 0: nothing learned */
+	int64_t pace, ceiling; /* messages per 10^6 s; 0: nothing learned */
+	struct span reply; /* that it was learned from */
+};
+
+typedef void schedule_learned_fn(
+    void *arg, const struct schedule_learned *learned);
+/* Any thread; fn is called with the ledger locked. */
+void schedule_ledger_each_learned(
+    struct schedule_ledger *ledger, schedule_learned_fn *fn, void *arg);
+/* Before mail goes. */
+void schedule_ledger_learn(struct schedule_ledger *ledger,
+    const struct schedule_learned *learned, int64_t now_us);
+
 /* Before anything else: it shares a ledger (counted) with others. tell(arg) is
  * called by their threads when schedule_next_want should be asked again; it
  * must only hand that over, and work until all of them are freed. */
@@ -302,6 +319,11 @@ bool schedule_site_failed(struct schedule *s, struct schedule_site *site,
  * `halve` when it spoke of too many connections. */
 void schedule_site_pushback(
     struct schedule *s, struct schedule_site *site, bool halve);
+/* It said that we send too fast: fewer messages per second from now on, rising
+ * again while nothing is said. The reply is kept, to be shown. Known to all
+ * that share the ledger; nothing happens below a message per second. */
+void schedule_site_slow(struct schedule *s, struct schedule_site *site,
+    struct span reply, int64_t now_us);
 /* It takes no more and is about to end, politely: it still counts, so that a
  * server that allows n connections never sees one more. schedule_disconnected
  * follows. Give back first what it had taken. */
@@ -392,12 +414,15 @@ enum schedule_bound {
 	SCHEDULE_BOUND_SPARED, /* the site refused one more connection */
 	SCHEDULE_BOUND_CONNECTIONS, /* the site has as many as it may */
 	SCHEDULE_BOUND_WINDOW, /* … as it has proved to bear */
+	SCHEDULE_BOUND_PACE, /* … a rate, that is */
 	SCHEDULE_BOUND_NO_SOURCE, /* the pool has none that could be used */
 	SCHEDULE_BOUND_SUSPENDED, /* all ways are, for a time */
 };
 
 /* "the site cannot be reached", for people. */
 const char *schedule_bound_text(enum schedule_bound bound);
+/* "a connection ends", for people: what lets it go on. */
+const char *schedule_bound_freed_by(enum schedule_bound bound);
 /* "parked", for programs. */
 const char *schedule_bound_name(enum schedule_bound bound);
 
@@ -419,6 +444,9 @@ struct schedule_queue_facts {
 	 * binds least. */
 	uint32_t site_limit, site_window;
 	struct span source, pool;
+	int64_t site_pace; /* messages per 10^6 s that it bears; 0: unknown */
+	char pace_reply[200]; /* that made the pace */
+	void *owner; /* of the place, or NULL */
 	enum schedule_bound bound;
 	int64_t bound_until_us; /* TIME_NEVER: nobody knows */
 };

@@ -233,7 +233,13 @@ site_count_turn(struct schedule_site *site)
 	uint64_t step = TURN_SCALE / site->weight;
 	uint64_t behind = (uint64_t)TURNS_AHEAD * TURN_SCALE;
 
-	site->last_taken_us = site->s->now_us;
+	int64_t now_us = site->s->now_us;
+
+	if (now_us - site->marks[0].at_us >= US_PER_S) {
+		site->marks[1] = site->marks[0];
+		site->marks[0] = (struct mark){ now_us, site->taken };
+	}
+	site->last_taken_us = now_us;
 	if (goal->way_count < 2)
 		return;
 	if (site->turn + behind < goal->turn)
