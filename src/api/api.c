@@ -45,6 +45,7 @@ static const struct route routes[] = {
 	{ "DELETE", "/api/v1/domains/{name}",           domains_remove,     false },
 	{ "GET",    "/api/v1/domains/{name}/dns",       domains_dns,        false },
 	{ "POST",   "/api/v1/domains/{name}/verify",    domains_verify,     false },
+	{ "POST",   "/api/v1/domains/{name}/rotate",    domains_rotate,     false },
 	{ "GET",    "/api/v1/queues",                   queues_list,        true },
 	{ "GET",    "/api/v1/queues/deliveries",        queues_deliveries,  true },
 	{ "GET",    "/api/v1/queues/export",            queues_export,      true },

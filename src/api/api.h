@@ -24,6 +24,7 @@
  *	GET    /api/v1/domains/{name}       DELETE: with its keys
  *	GET    /api/v1/domains/{name}/dns   what is to be published
  *	POST   /api/v1/domains/{name}/verify  {}: what of it is there
+ *	POST   /api/v1/domains/{name}/rotate  {force}: the next stage
  *	GET    /api/v1/queues?tenant=&stream=&domain=&site=&class=
  *	                     &limit=&offset=
  *	GET    /api/v1/queues/deliveries?tenant=&stream=&domain=&site=&class=

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/dns.h"
 #include "api/internal.h"
+#include "api/rotation.h"
 #include "base/bug.h"
 #include "base/mem.h"
 
@@ -323,4 +324,35 @@ domains_verify(struct call *call)
 		"verified", is_verified_now(call, s.domain->name), "fine",
 		is_fine, "records", records));
 	survey_end(&s);
+}
+
+/* ---- keys -------------------------------------------------------------- */
+
+void
+domains_rotate(struct call *call)
+{
+	struct rotation_step step = {
+		.domain = call->arguments[0],
+		.may_begin = true,
+	};
+	const struct body_field fields[] = {
+		{ "force", BODY_BOOLEAN, false, &step.is_forced },
+	};
+	struct rotation_outcome outcome;
+	struct failure failure;
+	json_t *root;
+
+	if (!body_read(call, fields, 1, &root))
+		return;
+	struct config *config = call->api->config(call->api->owner);
+	if (rotation_go_on(
+		call->api->directory, config, &step, &outcome, &failure) < 0)
+		respond_failure(call, &failure);
+	else
+		respond_json(call, 200,
+		    json_pack("{s:s, s:s, s:s}", "domain", step.domain, "stage",
+			rotation_stage_name(outcome.stage), "message",
+			outcome.text));
+	config_unref(&config);
+	json_decref(root);
 }

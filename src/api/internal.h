@@ -190,7 +190,7 @@ handler_fn credentials_list, credentials_add, credentials_show,
 handler_fn suppressions_show, suppressions_change, suppressions_delete,
     suppressions_import, suppressions_export;
 handler_fn domains_list, domains_add, domains_show, domains_remove, domains_dns,
-    domains_verify;
+    domains_verify, domains_rotate;
 handler_fn queues_list, queues_deliveries, queues_export;
 handler_fn queues_hold, queues_release, queues_retry, queues_bounce,
     queues_expire, queues_cancel, queues_move;

@@ -154,8 +154,9 @@ static void
 print_records(const json_t *root)
 {
 	static const struct table_column columns[] = { { "FOR", false },
-		{ "TYPE", false }, { "NAME", false }, { "VALUE", false } };
-	struct table *table = table_new(columns, 4);
+		{ "TYPE", false }, { "NAME", false }, { "STATE", false },
+		{ "VALUE", false } };
+	struct table *table = table_new(columns, 5);
 	const json_t *r;
 	size_t i;
 
@@ -164,6 +165,7 @@ print_records(const json_t *root)
 		table_text(table, text_at(r, "purpose"));
 		table_text(table, text_at(r, "type"));
 		table_text(table, text_at(r, "name"));
+		table_text(table, or_dash(text_at(r, "state")));
 		table_text(table, text_at(r, "value"));
 	}
 	table_print(table);
@@ -234,4 +236,30 @@ cmd_domain_verify(struct invocation *inv)
 	bool is_fine = flag_at(root, "fine");
 	status = show_answer(inv, root, print_findings);
 	return status == 0 && !is_fine ? 1 : status;
+}
+
+/* ---- keys -------------------------------------------------------------- */
+
+static void
+print_stage(const json_t *root)
+{
+	puts(text_at(root, "message"));
+}
+
+/* 1: nothing has moved yet. */
+int
+cmd_domain_rotate(struct invocation *inv)
+{
+	AUTO_FREE char *path = path_of(inv, "/rotate");
+	bool is_forced = option_value(inv, "force") != NULL;
+	json_t *root = NULL;
+	int status =
+	    ask_post(inv, path, json_pack("{s:b}", "force", is_forced), &root);
+
+	if (status != 0)
+		return status;
+	bool waits = strcmp(text_at(root, "stage"), "waiting") == 0 ||
+		     strcmp(text_at(root, "stage"), "keeping") == 0;
+	status = show_answer(inv, root, print_stage);
+	return status == 0 && waits ? 1 : status;
 }

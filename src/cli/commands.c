@@ -82,6 +82,10 @@ static const struct cli_option suppression_export[] = {
 	{ "cause", "CAUSE", "with this cause" },
 	{ 0 },
 };
+static const struct cli_option domain_rotate[] = {
+	{ "force", NULL, "without seeing new keys, or keeping old ones" },
+	{ 0 },
+};
 static const struct cli_option tenant_set[] = {
 	{ "sender-policy", "P", "warn, rewrite or enforce" },
 	{ 0 },
@@ -195,6 +199,7 @@ const struct command commands[] = {
 	{ "domain", "show", "NAME", 1, 1, "show a sender domain and its keys", NULL, cmd_domain_show },
 	{ "domain", "dns", "NAME", 1, 1, "print what to publish in the DNS", NULL, cmd_domain_dns },
 	{ "domain", "verify", "NAME", 1, 1, "look what of it is published", NULL, cmd_domain_verify },
+	{ "domain", "rotate", "NAME", 1, 1, "take the next stage to new keys", domain_rotate, cmd_domain_rotate },
 	{ "domain", "remove", "NAME", 1, 1, "remove a sender domain and its keys", NULL, cmd_domain_remove },
 	{ "queue", "summary", "", 0, 0, "the queues, the largest first", selection, cmd_queue_summary },
 	{ "queue", "list", "", 0, 0, "the mail that waits", selection, cmd_queue_list },

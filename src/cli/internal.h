@@ -185,7 +185,7 @@ command_fn cmd_credential_add, cmd_credential_list, cmd_credential_show,
 command_fn cmd_suppression_add, cmd_suppression_list, cmd_suppression_show,
     cmd_suppression_remove, cmd_suppression_import, cmd_suppression_export;
 command_fn cmd_domain_add, cmd_domain_list, cmd_domain_show, cmd_domain_dns,
-    cmd_domain_verify, cmd_domain_remove;
+    cmd_domain_verify, cmd_domain_rotate, cmd_domain_remove;
 command_fn cmd_queue_summary, cmd_queue_list, cmd_queue_show;
 command_fn cmd_queue_hold, cmd_queue_release, cmd_queue_retry, cmd_queue_bounce,
     cmd_queue_expire, cmd_queue_cancel, cmd_queue_move, cmd_queue_verify;

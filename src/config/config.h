@@ -224,6 +224,8 @@ struct config {
 		int64_t expire_us; /* 0: signatures do not */
 		uint32_t threads; /* 0: half as many as cores */
 		uint32_t signatures; /* kept */
+		int64_t rotate_after_us; /* 0: keys are for good */
+		int64_t keep_old_us, rotate_check_us;
 	} dkim;
 
 	struct {

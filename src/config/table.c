@@ -504,6 +504,17 @@ static const struct config_key dkim_keys[] = {
 	    .default_text = "10000", BETWEEN(0, 10000000),
 	    .explain = "Messages whose signatures are kept for their other "
 		       "deliveries and retries; each takes about 1.5 kB." },
+	{ "rotate_after", VALUE_DURATION, AT(dkim.rotate_after_us),
+	    .default_text = "0s", BETWEEN(0, 3650 * US_PER_DAY),
+	    .explain = "The age at which keys get successors, which must be "
+		       "published then; 0s: by command only." },
+	{ "keep_old", VALUE_DURATION, AT(dkim.keep_old_us),
+	    .default_text = "7d", BETWEEN(0, 3650 * US_PER_DAY),
+	    .explain = "How long the keys before are kept, for mail that is "
+		       "still on its way." },
+	{ "rotate_check", VALUE_DURATION, AT(dkim.rotate_check_us),
+	    .default_text = "1h", BETWEEN(US_PER_S, 30 * US_PER_DAY),
+	    .explain = "How often it is looked what rotation may go on." },
 };
 static const struct config_table dkim_table = { "dkim", KEYS(dkim_keys) };
 

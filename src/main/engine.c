@@ -290,6 +290,15 @@ start_services(struct engine *e, struct failure *f)
 		e->listen_fds[i] = -1;
 		TRY(start_server(e, fd, API_DOOR_PUBLIC, f));
 	}
+	const struct rotation_options rotation = {
+		.directory = e->directory,
+		.config = engine_config,
+		.owner = e,
+	};
+	int result = rotation_start(&rotation, &e->rotation);
+	if (result < 0)
+		return failure_set(
+		    f, result, "cannot start a thread: %s", error_text(result));
 	return 0;
 }
 
@@ -446,6 +455,7 @@ static void
 engine_close(struct engine *e)
 {
 	engine_reload_end(e);
+	rotation_stop(&e->rotation);
 	for (size_t i = 0; i < e->server_count; i++)
 		api_server_stop(&e->servers[i]);
 	validation_stop(e);

@@ -4,6 +4,7 @@
 /* How the engine is put together; private to main. */
 
 #include "api/api.h"
+#include "api/rotation.h"
 #include "deliver/deliver.h"
 #include "intake/intake.h"
 #include "main/engine.h"
@@ -43,6 +44,7 @@ struct engine {
 	struct tls_context *tls;
 	struct directory *directory;
 	struct signing *signing;
+	struct rotation *rotation; /* of sender domains' keys */
 	struct spool *spool;
 	int64_t learned_us; /* when it was saved; 0: not loaded */
 	struct intake *intake;
