@@ -93,6 +93,7 @@ struct api {
 	struct spool *spool;
 	struct intake *intake;
 	struct receive_shared *receive;
+	struct signing *signing;
 	/* Runs fn on each dispatcher's thread in turn and waits. */
 	void (*each_dispatch)(void *owner,
 	    void (*fn)(void *arg, struct dispatch *dispatch), void *arg);

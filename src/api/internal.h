@@ -166,6 +166,7 @@ struct totals {
 	struct receive_stats receive;
 	struct spool_stats spool;
 	struct suppression_memory suppressions;
+	struct signing_stats signing;
 	uint64_t disk_free, disk_size; /* bytes, for us; 0: unknown */
 };
 

@@ -215,7 +215,7 @@ static void
 take_step(struct rotation *r, const struct config *config,
     const struct rotation_step *step)
 {
-	struct rotation_outcome outcome;
+	struct rotation_outcome outcome = { .stage = ROTATION_NONE };
 	struct failure failure;
 
 	if (rotation_go_on(

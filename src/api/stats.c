@@ -69,6 +69,8 @@ totals_collect(const struct api *api, struct totals *ret_totals)
 	receive_stats(api->receive, &t.receive);
 	spool_stats(api->spool, &t.spool);
 	t.suppressions = suppressions_memory(api->directory);
+	if (api->signing != NULL)
+		signing_stats(api->signing, &t.signing);
 	measure_disk(api, &t);
 	*ret_totals = t;
 }

@@ -269,6 +269,7 @@ start_services(struct engine *e, struct failure *f)
 		.spool = e->spool,
 		.intake = e->intake,
 		.receive = e->receive,
+		.signing = e->signing,
 		.each_dispatch = reactor_each_dispatch,
 		.reload = engine_reload_from,
 		.facts = engine_facts,

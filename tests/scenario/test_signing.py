@@ -2,6 +2,7 @@
 """Mail of sender domains leaves signed, once per message, or not at all."""
 import json
 import smtplib
+import socket
 import subprocess
 
 import pytest
@@ -52,6 +53,15 @@ def send(relay, data, recipients=("b@one.test",), sender="a@sender.test"):
         s.sendmail(sender, recipients, data)
 
 
+def metrics_of(relay):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(relay.data_dir / "control.sock"))
+        s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        text = b"".join(iter(lambda: s.recv(65536), b"")).decode()
+    return dict(line.split(" ", 1) for line in text.splitlines()
+                if line.startswith("posthouse_"))
+
+
 def arrived(receiver, count=1):
     wait_for(lambda: len(receiver.messages) >= count, 10, f"{count} messages")
     return receiver.messages
@@ -88,6 +98,9 @@ def test_once_for_all_recipients(service, receiver):
     send(service, message(), [f"b@{n}.test" for n in range(5)])
     signatures = {m.data[:m.data.index(b"Received:")] for m in arrived(receiver, 5)}
     assert len(signatures) == 1
+    metrics = metrics_of(service)
+    assert metrics["posthouse_signatures_made_total"] == "1"
+    assert metrics["posthouse_signatures_reused_total"] == "4"
 
 
 def test_a_lost_key_defers(service, receiver):
