@@ -157,6 +157,7 @@ static const char *const wants_to[] = {
 	[CONFIG_DELIVER_LMTP] = "`to: \"host:port\"` or `to: \"unix:/path\"`",
 	[CONFIG_DELIVER_MAILDIR] = "`to: /directory`",
 	[CONFIG_DELIVER_DISCARD] = NULL,
+	[CONFIG_DELIVER_RETURNS] = NULL,
 };
 
 static yaml_node_t *

@@ -3,10 +3,12 @@
 /* Defaults that depend on other keys or on the machine, and what is derived
  * for quick use: the parts of `to`, the last route, the index of domains. */
 
+#include "base/arena.h"
 #include "base/bug.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "config/internal.h"
+#include "mail/address.h"
 
 #include <netdb.h>
 #include <stdio.h>
@@ -220,6 +222,87 @@ complete_routes(struct config_reader *r)
 			    span_of(c->routes[i].domains[j]), &c->routes[i]);
 }
 
+static bool
+is_in(const char *mailbox, const char *domain)
+{
+	return span_eq_nocase(
+	    address_domain_of(span_of(mailbox)), span_of(domain));
+}
+
+/* Texts that may be empty, but else are a name and a mailbox; in the form that
+ * addresses have. */
+static bool
+normalise_returns(struct config_reader *r)
+{
+	struct config *c = r->config;
+	char reason[CONFIG_REASON_SIZE], *domain = NULL;
+	struct config_scalar scalar = {
+		.key = &hostname_key,
+		.text = span_of(c->returns.domain),
+	};
+
+	if (c->returns.domain) {
+		if (!config_value_parse(&scalar, &domain, reason)) {
+			config_mistake(r,
+			    config_node(
+				r, "returns", CONFIG_NO_INDEX, "domain"),
+			    "%s", reason);
+			return false;
+		}
+		mem_free(c->returns.domain);
+		c->returns.domain = domain;
+	}
+	if (!c->returns.complaints)
+		return true;
+	struct arena *arena = arena_new();
+	struct address address;
+	const char *why = NULL;
+	int code = address_parse(
+	    span_of(c->returns.complaints), 0, arena, &address, &why);
+	if (code == 0) {
+		mem_free(c->returns.complaints);
+		c->returns.complaints = span_dup(address.text);
+	} else {
+		config_mistake(r,
+		    config_node(r, "returns", CONFIG_NO_INDEX, "complaints"),
+		    "this is not a mailbox: %s", why);
+	}
+	arena_free(&arena);
+	return code == 0;
+}
+
+static void
+complete_returns(struct config_reader *r)
+{
+	struct config *c = r->config;
+
+	if (!normalise_returns(r))
+		return;
+	const char *domain = c->returns.domain;
+	c->returns.route = (struct config_route){
+		.deliver = CONFIG_DELIVER_RETURNS,
+	};
+	if (!domain && c->returns.complaints)
+		config_mistake(r,
+		    config_node(r, "returns", CONFIG_NO_INDEX, "complaints"),
+		    "complaints come by returns.domain, which is not given");
+	if (!domain)
+		return;
+	if (span_eq(span_of(domain), span_of(c->hostname)) ||
+	    is_in(c->reports.postmaster, domain))
+		config_mistake(r,
+		    config_node(r, "returns", CONFIG_NO_INDEX, "domain"),
+		    "`returns.domain` takes nothing but reports: give it a "
+		    "name of its own, such as bounces.example.com, that is "
+		    "neither the hostname nor the postmaster's domain");
+	if (c->returns.complaints && !is_in(c->returns.complaints, domain))
+		config_mistake(r,
+		    config_node(r, "returns", CONFIG_NO_INDEX, "complaints"),
+		    "`returns.complaints` must be a mailbox in "
+		    "returns.domain, such as fbl@%s",
+		    domain);
+}
+
 void
 config_complete(struct config_reader *r)
 {
@@ -233,4 +316,5 @@ config_complete(struct config_reader *r)
 	if (!r->config->reports.postmaster)
 		r->config->reports.postmaster =
 		    mem_printf("postmaster@%s", r->config->hostname);
+	complete_returns(r);
 }

@@ -228,6 +228,10 @@ config_route_for(const struct config *config, struct span domain)
 	struct span rest = domain;
 
 	BUG_UNLESS(found != NULL);
+	/* Whatever the routes say: reports are ours. */
+	if (config->returns.domain &&
+	    span_eq(domain, span_of(config->returns.domain)))
+		return &config->returns.route;
 	found = earlier(found, map_get(config->routes_by_domain, domain));
 	/* An address literal is below nothing. */
 	if (span_starts(domain, SPAN("[")))
@@ -247,6 +251,7 @@ config_route_is_local(const struct config_route *route)
 	case CONFIG_DELIVER_LMTP:
 	case CONFIG_DELIVER_MAILDIR:
 	case CONFIG_DELIVER_DISCARD:
+	case CONFIG_DELIVER_RETURNS:
 		return true;
 	case CONFIG_DELIVER_MX:
 	case CONFIG_DELIVER_SMTP:

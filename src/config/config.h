@@ -48,6 +48,7 @@ enum config_deliver {
 	CONFIG_DELIVER_LMTP,
 	CONFIG_DELIVER_MAILDIR,
 	CONFIG_DELIVER_DISCARD,
+	CONFIG_DELIVER_RETURNS, /* reports on our mail: never written */
 };
 
 enum config_route_tls {
@@ -211,6 +212,13 @@ struct config {
 		size_t blocklist_count;
 		char *probe; /* domain whose mail host is greeted; "": none */
 	} doctor;
+
+	struct {
+		char *domain; /* or NULL: senders stay as they are */
+		char *complaints; /* a mailbox there, or NULL */
+		int64_t expire_us;
+		struct config_route route; /* of that domain */
+	} returns;
 
 	struct {
 		bool accept; /* at_rcpt: accept; they end at dispatch */

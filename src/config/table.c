@@ -461,6 +461,24 @@ static const struct config_key doctor_keys[] = {
 };
 static const struct config_table doctor_table = { "doctor", KEYS(doctor_keys) };
 
+static const struct config_key return_keys[] = {
+	{ "domain", VALUE_TEXT, AT(returns.domain), .default_text = "",
+	    .max = 253,
+	    .explain = "A domain of the relay's own whose mail comes to an mx "
+		       "listener: envelope senders become addresses there "
+		       "that tell what bounced; empty: they stay." },
+	{ "expire", VALUE_DURATION, AT(returns.expire_us), .default_text = "7d",
+	    BETWEEN(US_PER_S, 365 * US_PER_DAY),
+	    .explain = "How long after its sending a message's return path "
+		       "takes reports." },
+	{ "complaints", VALUE_TEXT, AT(returns.complaints), .default_text = "",
+	    .max = 320,
+	    .explain = "A mailbox in that domain that takes feedback reports "
+		       "(ARF); empty: none." },
+};
+static const struct config_table return_table = { "returns",
+	KEYS(return_keys) };
+
 static const struct config_key suppression_keys[] = {
 	{ "at_rcpt", VALUE_BOOL, AT(suppressions.accept),
 	    .choices = at_rcpt_names, .default_text = "refuse",
@@ -577,6 +595,8 @@ static const struct config_key root_keys[] = {
 	    .explain = "What `posthouse doctor` asks of others." },
 	{ "dkim", VALUE_MAP, .table = &dkim_table,
 	    .explain = "Signatures of mail from sender domains." },
+	{ "returns", VALUE_MAP, .table = &return_table,
+	    .explain = "Bounces and complaints that come back by mail." },
 	{ "suppressions", VALUE_MAP, .table = &suppression_table,
 	    .explain = "Recipients that must not be sent to." },
 	{ "log", VALUE_MAP, .table = &log_table,

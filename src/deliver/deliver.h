@@ -23,6 +23,8 @@
 
 struct dispatch;
 struct judge;
+struct return_key;
+struct returned;
 
 struct dispatch_options {
 	struct loop *loop;
@@ -36,6 +38,9 @@ struct dispatch_options {
 	/* Of the process; must outlive this. NULL: nothing is signed. */
 	struct signing *signing;
 	struct sts_store *sts; /* policies of domains; NULL: none */
+	/* For returns.domain; NULL: senders stay, and what comes back waits. */
+	const struct return_key *return_key;
+	struct returned *returned;
 	/* What the dispatchers of the process share; NULL: there is one. */
 	struct schedule_ledger *ledger;
 	/* Number so and so (from 0) of so many dispatchers that get mail: of a

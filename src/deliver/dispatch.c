@@ -274,7 +274,8 @@ connect_to(struct schedule_site *handle)
 	BUG_UNLESS(site != NULL);
 	enum config_deliver deliver = site->plan->route->deliver;
 	if (deliver == CONFIG_DELIVER_MAILDIR ||
-	    deliver == CONFIG_DELIVER_DISCARD)
+	    deliver == CONFIG_DELIVER_DISCARD ||
+	    deliver == CONFIG_DELIVER_RETURNS)
 		local_open(site, handle);
 	else
 		connection_open(site, handle);
@@ -425,6 +426,8 @@ dispatch_new(const struct dispatch_options *options,
 	d->suppressor = options->suppressor;
 	d->signing = options->signing;
 	d->sts = options->sts;
+	d->return_key = options->return_key;
+	d->returned = options->returned;
 	d->share = options->share;
 	d->connections_cap = options->connections_cap;
 	d->number = options->number;
@@ -469,6 +472,7 @@ dispatch_free(struct dispatch **dispatch)
 		return;
 	d->draining = true;
 	maildir_stop(&d->maildir);
+	maildir_stop(&d->returns);
 	local_free_all(d);
 	LIST_FOR_EACH_SAFE(link, &d->connections)
 		connection_free(LIST_ENTRY(link, struct connection, link));

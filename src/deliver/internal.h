@@ -19,6 +19,7 @@
  *	result.c      what a reply means for a recipient (pure)
  *	outcome.c     results become spool records, events and reports
  *	backlog.c     many deliveries that came to the same end at once
+ *	return_path.c senders that tell what came back
  *	suppressed.c  recipients that must not be sent to
  *	verdict.c     what a refusal means for the address
  *	submission.c  outcomes with reports, until they are on the disk
@@ -396,6 +397,9 @@ bool transaction_open(struct connection *c, struct schedule_queue *queue,
     const struct schedule_delivery *delivery);
 /* False: nothing was left to be sent, and the message is let go of. */
 bool transaction_start(struct connection *c);
+/* return_path.c: the sender for this transaction of `*count` recipients from
+ * t->rest on; perhaps of one only, who then has a return path of his own. */
+struct span return_path_sender(struct connection *c, uint32_t *count);
 /* The fates are known. */
 void transaction_done(struct connection *c);
 /* Gives back what was not settled and lets go of the message. */
@@ -541,8 +545,10 @@ void local_free_all(struct dispatch *d);
 
 struct maildir;
 
-/* One message into one Maildir for some of its recipients. */
+/* One message into one Maildir for some of its recipients; or, where `returned`
+ * says so, taken in as a report on our mail. */
 struct maildir_job {
+	struct returned *returned;
 	struct loop_item done; /* run on the loop's thread afterwards */
 	struct maildir_job *next;
 	struct spool_message *message;
@@ -598,6 +604,8 @@ struct dispatch {
 	struct suppressor *suppressor;
 	struct signing *signing; /* or NULL */
 	struct sts_store *sts; /* or NULL */
+	const struct return_key *return_key;
+	struct returned *returned;
 	uint32_t share, number, connections_cap; /* as in the options */
 	struct schedule *schedule;
 	struct resolver *resolver;
@@ -613,7 +621,8 @@ struct dispatch {
 	struct map *tls_contexts; /* by CA file */
 	struct list lookups;
 	struct list locals;
-	struct maildir *maildir; /* NULL until the first job */
+	/* NULL until the first job: */
+	struct maildir *maildir, *returns;
 
 	struct list backlog;
 	size_t backlog_count;

@@ -9,8 +9,9 @@
 
 /*
  * Deliveries that end on this machine: into a Maildir, whose files a thread
- * writes, or into nothing. To the scheduler each is a connection that is usable
- * at once and gone when there is no more mail.
+ * writes, with whoever reads reports on our mail, or nowhere. To the scheduler
+ * each is a connection that is usable at once and gone when there is no more
+ * mail.
  */
 
 enum { LOCAL_DISCARDS_PER_TURN = 64 };
@@ -61,12 +62,16 @@ local_free(struct local *l)
 /* ---- results ---- */
 
 static struct result
-result_of_code(int code, struct arena *arena)
+result_of_code(const struct local *l, int code)
 {
-	struct result r = { .local = true, .step = "maildir" };
+	bool maildir = l->job.returned == NULL;
+	struct result r = { .local = true,
+		.step = maildir ? "maildir" : "returns" };
 	if (code == 0) {
 		r.kind = SPOOL_DELIVERED;
-		r.reply = REPLY(250, 2, 0, 0, "written to the Maildir");
+		r.reply = maildir
+			      ? REPLY(250, 2, 0, 0, "written to the Maildir")
+			      : REPLY(250, 2, 0, 0, "read");
 		return r;
 	}
 	r.kind = SPOOL_DEFERRED;
@@ -75,8 +80,9 @@ result_of_code(int code, struct arena *arena)
 		r.reply.enhanced = (struct enhanced_code){ 3, 1, 4 };
 	else if (code == -EDQUOT)
 		r.reply.enhanced = (struct enhanced_code){ 2, 2, 4 };
-	r.reply.text = arena_printf(
-	    arena, "cannot write to the Maildir: %s", error_text(code));
+	r.reply.text = arena_printf(l->arena, "cannot %s: %s",
+	    maildir ? "write to the Maildir" : "record what it reports",
+	    error_text(code));
 	return r;
 }
 
@@ -135,7 +141,7 @@ settle_job(struct local *l)
 	uint32_t count = l->job.rcpt_count;
 	struct result *results = ARENA_ARRAY(l->arena, struct result, count);
 	for (uint32_t i = 0; i < count; i++)
-		results[i] = result_of_code(l->job.codes[i], l->arena);
+		results[i] = result_of_code(l, l->job.codes[i]);
 	l->job.codes = NULL;
 	settle(l, results, count);
 }
@@ -155,12 +161,12 @@ on_job_done(struct loop_item *item)
 static void
 fail_job(struct local *l, int err)
 {
-	LOG(LOG_ERROR, "deliver", "cannot start the Maildir thread",
+	LOG(LOG_ERROR, "deliver", "cannot start a thread for local mail",
 	    LOG_C("reason", error_text(err)));
 	uint32_t count = l->rest.rcpt_count;
 	struct result *results = ARENA_ARRAY(l->arena, struct result, count);
 	for (uint32_t i = 0; i < count; i++)
-		results[i] = result_of_code(err, l->arena);
+		results[i] = result_of_code(l, err);
 	settle(l, results, count);
 }
 
@@ -171,8 +177,10 @@ submit_job(struct local *l)
 	struct dispatch *d = l->dispatch;
 	uint32_t most = d->config->delivery.recipients_per_message;
 	arena_reset(l->arena);
-	if (d->maildir == NULL) {
-		int err = maildir_start(d->loop, &d->maildir);
+	bool returns = l->plan->route->deliver == CONFIG_DELIVER_RETURNS;
+	struct maildir **thread = returns ? &d->returns : &d->maildir;
+	if (*thread == NULL) {
+		int err = maildir_start(d->loop, thread);
 		if (err < 0) {
 			fail_job(l, err);
 			return false;
@@ -184,6 +192,7 @@ submit_job(struct local *l)
 	if (most > 0 && count > most)
 		count = most;
 	l->job = (struct maildir_job){
+		.returned = returns ? d->returned : NULL,
 		.done.run = on_job_done,
 		.message = l->message,
 		.rcpt_first = l->rest.rcpt_first,
@@ -192,7 +201,7 @@ submit_job(struct local *l)
 		.hostname = l->plan->config->hostname,
 		.codes = ARENA_ARRAY(l->arena, int, count),
 	};
-	maildir_submit(d->maildir, &l->job);
+	maildir_submit(*thread, &l->job);
 	return true;
 }
 
@@ -247,14 +256,14 @@ static void
 work(struct local *l)
 {
 	struct dispatch *d = l->dispatch;
-	bool maildir = l->plan->route->deliver == CONFIG_DELIVER_MAILDIR;
+	bool at_once = l->plan->route->deliver == CONFIG_DELIVER_DISCARD;
 	for (unsigned i = 0; i < LOCAL_DISCARDS_PER_TURN; i++) {
 		if (!dispatch_may_take(d) || !has_work(l)) {
 			local_free(l);
 			return;
 		}
 		l->started_us = clock_monotonic_us();
-		if (!maildir)
+		if (at_once)
 			discard(l);
 		else if (submit_job(l))
 			return;

@@ -241,6 +241,7 @@ is_fixed(const struct config_route *route)
 {
 	return route->deliver == CONFIG_DELIVER_MAILDIR ||
 	       route->deliver == CONFIG_DELIVER_DISCARD ||
+	       route->deliver == CONFIG_DELIVER_RETURNS ||
 	       (route->deliver == CONFIG_DELIVER_LMTP &&
 		   route->to_path != NULL);
 }

@@ -6,6 +6,7 @@
 #include "os/clock.h"
 #include "os/file.h"
 #include "os/random.h"
+#include "report/returned.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -204,6 +205,14 @@ maildir_deliver(struct maildir_job *job)
 
 /* ---- the thread ---- */
 
+static void
+take_in(struct maildir_job *job)
+{
+	for (uint32_t i = 0; i < job->rcpt_count; i++)
+		job->codes[i] = returned_take(
+		    job->returned, job->message, job->rcpt_first + i);
+}
+
 static struct maildir_job *
 next_job(struct maildir *m)
 {
@@ -228,7 +237,10 @@ work(void *arg)
 		struct maildir_job *job = next_job(m);
 		if (job == NULL)
 			return NULL;
-		maildir_deliver(job);
+		if (job->returned != NULL)
+			take_in(job);
+		else
+			maildir_deliver(job);
 		job->finished = true;
 		loop_post(m->loop, &job->done);
 	}

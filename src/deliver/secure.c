@@ -52,6 +52,7 @@ secure_policy_name(const struct plan *plan, const struct plan_host *host)
 	const struct config_route *route = plan->route;
 	if (route->deliver == CONFIG_DELIVER_MAILDIR ||
 	    route->deliver == CONFIG_DELIVER_DISCARD ||
+	    route->deliver == CONFIG_DELIVER_RETURNS ||
 	    (route->deliver == CONFIG_DELIVER_LMTP && route->to_path != NULL))
 		return NULL;
 	switch (host->security) {

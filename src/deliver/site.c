@@ -158,6 +158,7 @@ route_kind(const struct config_route *route)
 		[CONFIG_DELIVER_LMTP] = "lmtp",
 		[CONFIG_DELIVER_MAILDIR] = "maildir",
 		[CONFIG_DELIVER_DISCARD] = "discard",
+		[CONFIG_DELIVER_RETURNS] = "returns",
 	};
 	BUG_UNLESS((size_t)route->deliver < sizeof names / sizeof names[0]);
 	return names[route->deliver];
@@ -175,7 +176,8 @@ append_terms(const struct config_route *route, struct buf *out)
 	if (route->deliver == CONFIG_DELIVER_MX && route->port != 25)
 		buf_printf(out, " port=%u", (unsigned)route->port);
 	if (route->deliver == CONFIG_DELIVER_MAILDIR ||
-	    route->deliver == CONFIG_DELIVER_DISCARD)
+	    route->deliver == CONFIG_DELIVER_DISCARD ||
+	    route->deliver == CONFIG_DELIVER_RETURNS)
 		return;
 	buf_append_str(out, tls[route->tls]);
 	if (route->tls_verify)
@@ -203,7 +205,8 @@ char *
 route_place(const struct config_route *route)
 {
 	bool has_target = route->deliver != CONFIG_DELIVER_MX &&
-			  route->deliver != CONFIG_DELIVER_DISCARD;
+			  route->deliver != CONFIG_DELIVER_DISCARD &&
+			  route->deliver != CONFIG_DELIVER_RETURNS;
 	return name_of(route, has_target ? route->to : NULL);
 }
 

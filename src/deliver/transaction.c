@@ -222,10 +222,13 @@ transaction_start(struct connection *c)
 		return true;
 	uint32_t count = suppressed_before(
 	    c->dispatch, m, t->rest.rcpt_first, batch_size(c));
+	struct span sender = m->sender;
 	BUG_UNLESS(count > 0 && t->rest.rcpt_first + count <= m->rcpt_count);
 	if (t->arena == NULL)
 		t->arena = arena_new();
 	arena_reset(t->arena);
+	if (c->plan->config->returns.domain != NULL)
+		sender = return_path_sender(c, &count);
 	struct smtp_client_rcpt *rcpts =
 	    ARENA_ARRAY(t->arena, struct smtp_client_rcpt, count);
 	for (uint32_t i = 0; i < count; i++) {
@@ -237,7 +240,7 @@ transaction_start(struct connection *c)
 		};
 	}
 	t->smtp = (struct smtp_client_transaction){
-		.sender = m->sender,
+		.sender = sender,
 		.size = spool_message_size(t->message) +
 			signature_text(t->signature).len,
 		.body = body_kind(m->flags),

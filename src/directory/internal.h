@@ -79,6 +79,9 @@ enum directory_sql {
 	SQL_LIST_SUPPRESSIONS_OF_TENANT,
 	SQL_LIST_SUPPRESSIONS_OF_ADDRESS,
 	SQL_COUNT_DOMAINS,
+	SQL_FORGET_RETURNS,
+	SQL_ADD_RETURN,
+	SQL_FIND_RETURN,
 	SQL_COUNT
 };
 
@@ -141,7 +144,7 @@ int directory_sql_failure(
 
 /* ---- schema.c ---------------------------------------------------------- */
 
-#define DIRECTORY_SCHEMA_VERSION 5
+#define DIRECTORY_SCHEMA_VERSION 6
 
 /* Makes the file with its owner, opens it, sets it up, migrates. */
 MUST_CHECK int directory_schema_open(

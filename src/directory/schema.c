@@ -113,6 +113,16 @@ static const char *const migrations[DIRECTORY_SCHEMA_VERSION] = {
 	"ALTER TABLE tenant ADD COLUMN sender_policy INTEGER NOT NULL"
 	" DEFAULT 0 CHECK (sender_policy IN (0, 1, 2));"
 	"PRAGMA user_version = 5;",
+	/* Reports that came back, so that each is told of once. */
+	"CREATE TABLE returned ("
+	" mno INTEGER NOT NULL," /* of the message reported on */
+	" rcpt INTEGER NOT NULL,"
+	" kind INTEGER NOT NULL,"
+	" by_mno INTEGER NOT NULL," /* of the report */
+	" expire_us INTEGER NOT NULL,"
+	" PRIMARY KEY (mno, rcpt, kind)) WITHOUT ROWID;"
+	"CREATE INDEX returned_expire ON returned (expire_us);"
+	"PRAGMA user_version = 6;",
 };
 
 static char *

@@ -117,6 +117,12 @@ static const char *const texts[SQL_COUNT] = {
 	    " expire_us FROM suppression WHERE id > ?1 AND address = ?2"
 	    " ORDER BY id",
 	[SQL_COUNT_DOMAINS] = "SELECT count(*) FROM domain",
+	[SQL_FORGET_RETURNS] = "DELETE FROM returned WHERE expire_us < ?1",
+	[SQL_ADD_RETURN] = "INSERT OR IGNORE INTO returned"
+			   " (mno, rcpt, kind, by_mno, expire_us)"
+			   " VALUES (?1, ?2, ?3, ?4, ?5)",
+	[SQL_FIND_RETURN] = "SELECT by_mno FROM returned"
+			    " WHERE mno = ?1 AND rcpt = ?2 AND kind = ?3",
 };
 
 int

@@ -14,6 +14,7 @@ static const char *const type_names[EVENT_TYPES] = {
 	[EVENT_SUPPRESSED] = "suppressed",
 	[EVENT_CANCELLED] = "cancelled",
 	[EVENT_REJECTED] = "rejected",
+	[EVENT_COMPLAINED] = "complained",
 };
 
 const char *

@@ -34,6 +34,7 @@ intake_new(const struct intake_options *options)
 
 	intake->spool = options->spool;
 	intake->directory = options->directory;
+	intake->return_key = options->return_key;
 	intake->on_accepted = options->on_accepted;
 	intake->arg = options->arg;
 	intake->config = config_ref(options->config);
@@ -267,13 +268,20 @@ may_relay(const struct intake_message *m)
 	return m->client.origin != INTAKE_MX;
 }
 
-/* RFC 5321 §4.5.1: "postmaster" without a domain is always deliverable: it
- * becomes the configured postmaster's address. */
+/* RFC 5321 §4.5.1: "postmaster" without a domain is always deliverable, and
+ * that of returns.domain, too: it becomes the configured postmaster's
+ * address. */
 static struct span
 recipient_address(struct intake_message *m, const struct smtp_rcpt *rcpt)
 {
-	if (rcpt->recipient.domain.len > 0)
-		return rcpt->recipient.text;
+	const struct address *r = &rcpt->recipient;
+	bool is_returns =
+	    m->config->returns.domain != NULL &&
+	    span_eq(r->domain, span_of(m->config->returns.domain));
+
+	if (r->domain.len > 0 &&
+	    !(is_returns && span_eq_nocase(r->local, SPAN("postmaster"))))
+		return r->text;
 	return span_of(m->config->reports.postmaster);
 }
 
@@ -319,7 +327,8 @@ intake_rcpt(struct intake_message *m, const struct smtp_rcpt *rcpt,
 	struct span address = recipient_address(m, rcpt);
 	const struct config_route *route =
 	    config_route_for(m->config, address_domain_of(address));
-	bool is_postmaster = rcpt->recipient.domain.len == 0;
+	bool is_postmaster = rcpt->recipient.domain.len == 0 ||
+			     address.ptr != rcpt->recipient.text.ptr;
 
 	if (!may_relay(m) && !is_postmaster && !config_route_is_local(route)) {
 		*ret_reply = REPLY(550, 5, 7, 1,
@@ -328,6 +337,9 @@ intake_rcpt(struct intake_message *m, const struct smtp_rcpt *rcpt,
 		    "port and log in");
 		return;
 	}
+	if (route->deliver == CONFIG_DELIVER_RETURNS &&
+	    !return_path_takes(m, address, ret_reply))
+		return;
 	if (suppressed_refuses(m, address, ret_reply))
 		return;
 	if (m->envelope.rcpt_count >= m->config->limits.recipients) {

@@ -16,6 +16,7 @@
 #include "config/config.h"
 #include "directory/directory.h"
 #include "loop/loop.h"
+#include "returns/token.h"
 #include "smtp/parameters.h"
 #include "smtp/reply.h"
 #include "spool/spool.h"
@@ -48,6 +49,8 @@ struct intake_options {
 	struct spool *spool;
 	struct directory *directory;
 	struct config *config; /* counted by intake */
+	/* For returns.domain; NULL: nothing is taken for it. */
+	const struct return_key *return_key;
 	intake_accepted_fn *on_accepted;
 	void *arg;
 };

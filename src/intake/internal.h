@@ -17,6 +17,7 @@
 struct intake {
 	struct spool *spool;
 	struct directory *directory;
+	const struct return_key *return_key;
 	intake_accepted_fn *on_accepted;
 	void *arg;
 	pthread_mutex_t lock; /* guards config */
@@ -106,6 +107,10 @@ struct msgid commit_event_id(struct intake_message *m);
 void commit_prepare(struct intake_message *m);
 /* Octets of event lines after which another record is begun. */
 #define COMMIT_EVENT_RECORD_SIZE ((size_t)256 * 1024)
+
+/* return_path.c: may mail come to this address of returns.domain? */
+bool return_path_takes(
+    struct intake_message *m, struct span address, struct reply *ret_reply);
 
 /* suppressed.c: is the recipient one that is refused, and how? */
 bool suppressed_refuses(

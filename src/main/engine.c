@@ -180,6 +180,8 @@ open_stores(struct engine *e, struct failure *f)
 	const char *dir = e->config->data_dir;
 	AUTO_FREE char *directory = mem_printf("%s/directory.db", dir);
 	AUTO_FREE char *spool = mem_printf("%s/spool", dir);
+	AUTO_FREE char *events = mem_printf("%s/events", dir);
+	AUTO_FREE char *key = mem_printf("%s/returns.key", dir);
 	const struct spool_options spool_options = {
 		.directory = spool,
 		.pass_rate = e->config->limits.upkeep_rate,
@@ -190,10 +192,12 @@ open_stores(struct engine *e, struct failure *f)
 	/* Before any mail goes: not a moment without them. */
 	TRY(suppressions_load(e->directory, f));
 	TRY(spool_open(&spool_options, &e->spool, f));
+	TRY(return_key_open(key, &e->return_key, f));
 	const struct intake_options intake = {
 		.spool = e->spool,
 		.directory = e->directory,
 		.config = e->config,
+		.return_key = &e->return_key,
 		.on_accepted = on_accepted,
 		.arg = e,
 	};
@@ -204,6 +208,15 @@ open_stores(struct engine *e, struct failure *f)
 	    .spool = e->spool,
 	});
 	e->judge = judge_new();
+	e->returned = returned_new(&(struct returned_options){
+	    .directory = e->directory,
+	    .spool = e->spool,
+	    .intake = e->intake,
+	    .config = e->config,
+	    .key = &e->return_key,
+	    .judge = e->judge,
+	    .events = events,
+	});
 	int result = suppressor_start(e->directory, e->intake, &e->suppressor);
 	if (result < 0)
 		return failure_set(
@@ -483,6 +496,7 @@ engine_close(struct engine *e)
 	schedule_ledger_unref(&e->ledger);
 	spool_close(&e->spool);
 	intake_free(&e->intake);
+	returned_free(&e->returned);
 	judge_free(&e->judge);
 	receive_shared_free(&e->receive);
 	directory_close(&e->directory);

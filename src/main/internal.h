@@ -10,6 +10,7 @@
 #include "main/engine.h"
 #include "receive/receive.h"
 #include "report/export.h"
+#include "report/returned.h"
 #include "resolve/proof.h"
 #include "spool/spool.h"
 #include "sts/store.h"
@@ -50,6 +51,8 @@ struct engine {
 	struct intake *intake;
 	struct judge *judge;
 	struct suppressor *suppressor;
+	struct return_key return_key;
+	struct returned *returned;
 	struct receive_shared *receive;
 	uint64_t sessions_max; /* in */
 	uint32_t deliveries_max; /* connections out */

@@ -65,6 +65,8 @@ reactor_init(struct engine *e, uint32_t number, struct failure *f)
 		.intake = e->intake,
 		.judge = e->judge,
 		.suppressor = e->suppressor,
+		.return_key = &e->return_key,
+		.returned = e->returned,
 		.signing = e->signing,
 		.sts = e->sts,
 		.ledger = e->ledger,

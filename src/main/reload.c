@@ -207,6 +207,7 @@ hand_out(struct engine *e)
 		loop_post(e->reactors[i].loop, &h->item);
 	}
 	intake_set_config(e->intake, e->config);
+	returned_set_config(e->returned, e->config);
 	signing_set_config(e->signing, e->config);
 }
 

@@ -7,6 +7,7 @@
  * repeats a name, so `,"name":"` stands exactly where the field is.
  */
 
+#include "base/arena.h"
 #include "base/mem.h"
 #include "base/time.h"
 #include "mail/msgid.h"
@@ -195,6 +196,133 @@ events_find(const char *directory, const struct event_query *q, struct buf *out,
 	if (result == 0)
 		*ret_count = found;
 	return result;
+}
+
+/* ---- one message's ----------------------------------------------- */
+
+/* Files are in the order of the log, and that nearly in the order of times: a
+ * message's first event has the time of its MAIL, its place that of its end. */
+#define SEEK_BEFORE_US (10 * US_PER_S)
+#define SEEK_BLOCK 65536
+#define SEEK_READ_MAX (INT64_C(64) << 20)
+#define SEEK_AFTER_US (40 * US_PER_MIN)
+
+struct span
+events_field(struct span line, const char *name, struct arena *arena)
+{
+	struct span raw = field(line, name);
+	struct span copy = arena_dup(arena, raw);
+	char *p = (char *)(uintptr_t)copy.ptr;
+	size_t len = 0;
+
+	for (size_t i = 0; i < raw.len; i++) {
+		if (raw.ptr[i] == '\\' && i + 1 < raw.len) {
+			char next = raw.ptr[++i];
+			/* \n, \u…: nothing that an address has. */
+			if (next != '"' && next != '\\' && next != '/')
+				return SPAN_EMPTY;
+		}
+		p[len++] = raw.ptr[i];
+	}
+	return span_slice(copy, 0, len);
+}
+
+/* The time of the first whole line behind `offset`; 0: there is none. */
+static int64_t
+time_behind(FILE *f, off_t offset)
+{
+	char *line = NULL;
+	size_t size = 0;
+	int64_t time = 0;
+	ssize_t len;
+
+	if (fseeko(f, offset, SEEK_SET) == 0 &&
+	    (offset == 0 || getline(&line, &size, f) > 0) &&
+	    (len = getline(&line, &size, f)) > 0 &&
+	    !time_parse_rfc3339(
+		field(span_from(line, (size_t)len), "time"), &time))
+		time = 0;
+	free(line);
+	return time;
+}
+
+/* Leaves the file at a line before those of this time. */
+static bool
+seek_time(FILE *f, int64_t wall_us)
+{
+	off_t low = 0, high;
+	char *line = NULL;
+	size_t size = 0;
+
+	if (fseeko(f, 0, SEEK_END) < 0 || (high = ftello(f)) < 0)
+		return false;
+	while (high - low > SEEK_BLOCK) {
+		off_t middle = low + (high - low) / 2;
+		int64_t time = time_behind(f, middle);
+		if (time != 0 && time < wall_us)
+			low = middle;
+		else
+			high = middle;
+	}
+	bool good = fseeko(f, low, SEEK_SET) == 0;
+	if (good && low > 0)
+		good = getline(&line, &size, f) > 0;
+	free(line);
+	return good;
+}
+
+/* True: fn has what it wanted. */
+static bool
+give_lines(FILE *f, const struct event_query *q, int64_t until_us,
+    events_line_fn *fn, void *arg)
+{
+	char *line = NULL;
+	size_t size = 0;
+	int64_t left = SEEK_READ_MAX, time;
+	bool found = false;
+	ssize_t len;
+
+	while (!found && left > 0 && (len = getline(&line, &size, f)) > 0) {
+		struct span s = span_from(line, (size_t)len);
+		left -= len;
+		if (time_parse_rfc3339(field(s, "time"), &time) &&
+		    time > until_us)
+			break;
+		if (s.ptr[s.len - 1] == '\n' && matches(q, s))
+			found = fn(arg, s);
+	}
+	free(line);
+	return found;
+}
+
+void
+events_of_message(const char *directory, const struct msgid *id,
+    events_line_fn *fn, void *arg)
+{
+	char text[MSGID_TEXT_SIZE];
+	int64_t wall_us = msgid_wall_us(id);
+	const struct event_query days = { .since_us = wall_us,
+		.until_us = wall_us + US_PER_DAY };
+	const struct event_query q = {
+		.message_id = span_of(msgid_format(id, text)),
+	};
+	struct events_files files;
+	bool found = false;
+
+	if (events_list_files(directory, &files) < 0)
+		return;
+	for (size_t i = 0; i < files.count && !found; i++) {
+		AUTO_FREE char *path =
+		    mem_printf("%s/%s", directory, files.names[i]);
+		FILE *f = day_matters(files.names[i], &days) ? fopen(path, "re")
+							     : NULL;
+		if (f == NULL)
+			continue;
+		found = seek_time(f, wall_us - SEEK_BEFORE_US) &&
+			give_lines(f, &q, wall_us + SEEK_AFTER_US, fn, arg);
+		(void)fclose(f);
+	}
+	events_files_done(&files);
 }
 
 /* ---- following --------------------------------------------------- */

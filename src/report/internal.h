@@ -20,6 +20,19 @@ bool events_is_file(const char *name);
 /* In order of time: by day, then by part. */
 int events_compare_files(const char *a, const char *b);
 
+struct arena;
+
+/* A text field of a line, decoded; empty when it is not there. */
+struct span events_field(
+    struct span line, const char *name, struct arena *arena);
+/* Gives a message's events, oldest first, until fn returns true. Reads the
+ * files around the time of its acceptance only, and so much of them as mail is
+ * accepted in half an hour, at most 64 MiB each. Best effort: what cannot be
+ * read is passed over. */
+typedef bool events_line_fn(void *arg, struct span line);
+void events_of_message(const char *directory, const struct msgid *id,
+    events_line_fn *fn, void *arg);
+
 struct events_files {
 	char **names; /* oldest first */
 	size_t count;
