@@ -190,9 +190,9 @@ void lookup_on_answer(
 
 const char *unbound_anchor(const struct resolver_options *options);
 /* `anchor`: a record that is believed instead of the options' file, or NULL. */
-MUST_CHECK int unbound_set_up(struct ub_ctx *ctx,
-    const struct resolver_options *options, const char *anchor,
-    struct failure *ret_failure);
+MUST_CHECK int unbound_open(const struct resolver_options *options,
+    const char *anchor, struct ub_ctx **ret_ctx, struct failure *ret_failure);
+void unbound_close(struct ub_ctx **ctx); /* harmless when NULL */
 /* Starts a question of class IN; libunbound's code. */
 MUST_CHECK int unbound_ask(struct ub_ctx *ctx, const char *name, int type,
     void *arg, ub_callback_type fn, int *ret_id);

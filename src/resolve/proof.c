@@ -87,13 +87,11 @@ ask(const struct resolver_options *o, const char *anchor, const char *zone,
 {
 	struct failure failure = { .text = "" };
 	struct waiter w = { .is_done = false };
-	struct ub_ctx *ctx = ub_ctx_create();
+	struct ub_ctx *ctx = NULL;
 	int id;
 
-	if (!ctx)
-		return false;
 	bool is_asked =
-	    unbound_set_up(ctx, o, anchor, &failure) == 0 &&
+	    unbound_open(o, anchor, &ctx, &failure) == 0 &&
 	    unbound_ask(ctx, zone, RR_SOA, &w, on_unbound, &id) == 0;
 	if (is_asked)
 		wait_for(ctx, &w,
@@ -105,7 +103,7 @@ ask(const struct resolver_options *o, const char *anchor, const char *zone,
 	if (!is_asked)
 		(void)snprintf(w.why, sizeof w.why, "%.*s",
 		    (int)sizeof w.why - 1, failure.text);
-	ub_ctx_delete(ctx);
+	unbound_close(&ctx);
 	*ret = w;
 	return is_asked;
 }

@@ -6,6 +6,7 @@
 #include "resolve/internal.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -140,9 +141,9 @@ finish_settings(
 	return unbound_failed(f, "settings", err);
 }
 
-int
-unbound_set_up(struct ub_ctx *ctx, const struct resolver_options *o,
-    const char *anchor, struct failure *f)
+static int
+set_up(struct ub_ctx *ctx, const struct resolver_options *o, const char *anchor,
+    struct failure *f)
 {
 	TRY(set_options(ctx, o, f));
 	TRY(set_servers(ctx, o, f));
@@ -154,6 +155,44 @@ unbound_set_up(struct ub_ctx *ctx, const struct resolver_options *o,
 		TRY(set_anchor(ctx, o, f));
 	}
 	return finish_settings(ctx, o, f);
+}
+
+/* Each context is one thread's, but libunbound keeps some of its settings, and
+ * their locks, for the process, and touches them whenever a context is made or
+ * ends. Reactors do that at the same time. */
+static pthread_mutex_t unbound_lock = PTHREAD_MUTEX_INITIALIZER;
+
+int
+unbound_open(const struct resolver_options *o, const char *anchor,
+    struct ub_ctx **ret_ctx, struct failure *f)
+{
+	int code = -ENOMEM;
+
+	(void)pthread_mutex_lock(&unbound_lock);
+	struct ub_ctx *ctx = ub_ctx_create();
+	if (ctx)
+		code = set_up(ctx, o, anchor, f);
+	else
+		(void)failure_set(f, code,
+		    "cannot make a resolver: out of memory or file "
+		    "descriptors");
+	if (ctx && code < 0)
+		ub_ctx_delete(ctx);
+	(void)pthread_mutex_unlock(&unbound_lock);
+	if (code == 0)
+		*ret_ctx = ctx;
+	return code;
+}
+
+void
+unbound_close(struct ub_ctx **ctx)
+{
+	if (!*ctx)
+		return;
+	(void)pthread_mutex_lock(&unbound_lock);
+	ub_ctx_delete(*ctx);
+	(void)pthread_mutex_unlock(&unbound_lock);
+	*ctx = NULL;
 }
 
 static void
@@ -194,12 +233,7 @@ resolver_new(struct loop *loop, const struct resolver_options *options,
 
 	r->loop = loop;
 	fill(r, options);
-	r->unbound = ub_ctx_create();
-	int code = r->unbound
-		       ? unbound_set_up(r->unbound, options, NULL, ret_failure)
-		       : failure_set(ret_failure, -ENOMEM,
-			     "cannot make a resolver: out of memory or "
-			     "file descriptors");
+	int code = unbound_open(options, NULL, &r->unbound, ret_failure);
 	if (code == 0) {
 		code = loop_watch_fd(
 		    loop, &r->watch, ub_fd(r->unbound), LOOP_READ);
@@ -226,8 +260,7 @@ resolver_free(struct resolver **resolver)
 	LIST_FOR_EACH_SAFE(link, &r->lookups)
 		lookup_free(LIST_ENTRY(link, struct lookup, all_link));
 	loop_unwatch(&r->watch);
-	if (r->unbound)
-		ub_ctx_delete(r->unbound);
+	unbound_close(&r->unbound);
 	cache_free(r);
 	map_free(&r->lookups_by_key, NULL);
 	arena_free(&r->answers);
