@@ -141,6 +141,11 @@ struct config {
 		uint16_t port;
 		int64_t fetch_us;
 	} mta_sts;
+
+	struct {
+		bool enabled;
+		char *organization; /* or NULL */
+	} tls_reports;
 	struct config_source *sources;
 	size_t source_count;
 	struct config_pool *pools;

@@ -199,6 +199,18 @@ static const struct config_key mta_sts_keys[] = {
 static const struct config_table mta_sts_table = { "mta_sts",
 	KEYS(mta_sts_keys) };
 
+static const struct config_key tls_report_keys[] = {
+	{ "enabled", VALUE_BOOL, AT(tls_reports.enabled),
+	    .default_text = "false",
+	    .explain = "Once a day domains that ask for it are told how TLS "
+		       "with their servers went (RFC 8460)." },
+	{ "organization", VALUE_TEXT, AT(tls_reports.organization),
+	    .default_text = "", .max = 200,
+	    .explain = "The name of who reports; empty: the hostname above." },
+};
+static const struct config_table tls_report_table = { "tls_reports",
+	KEYS(tls_report_keys) };
+
 static const struct config_key source_keys[] = {
 	{ "name", VALUE_NAME, IN(config_source, name), .max = 64,
 	    .explain = "The name that pools use." },
@@ -573,6 +585,8 @@ static const struct config_key root_keys[] = {
 	    .explain = "How names are looked up." },
 	{ "mta_sts", VALUE_MAP, .table = &mta_sts_table,
 	    .explain = "How policies of receiving domains are fetched." },
+	{ "tls_reports", VALUE_MAP, .table = &tls_report_table,
+	    .explain = "Reports to receiving domains on TLS." },
 	{ "sources", VALUE_MAP, LIST(sources, source_count),
 	    .default_text = "[]", .table = &source_table,
 	    .explain = "Addresses that mail leaves from." },

@@ -174,6 +174,7 @@ connection_free(struct connection *c)
 	arena_free(&c->transaction.arena);
 	buf_done(&c->transaction.stuffed);
 	cause_unref(&c->problem);
+	mem_free(c->told_domain);
 	plan_unref(&c->plan);
 	mem_free(c->in);
 	mem_free(c);
@@ -202,6 +203,7 @@ connection_fail(struct connection *c, const char *step,
 	problem->peer_address = mem_strdup(c->peer);
 	problem->tls_policy =
 	    secure_policy_name(c->plan, connection_plan_host(c));
+	tls_report_failure(c, step, problem->result.reply.text);
 	cause_unref(&c->problem);
 	c->problem = problem;
 	c->all_final &= !local && span_eq(span_of(step), SPAN("banner")) &&
@@ -447,7 +449,10 @@ connection_begin_tls(struct connection *c)
 	const struct config_route *route = c->plan->route;
 	struct tls_context *context;
 	struct failure failure = { .text = "" };
-	bool by_policy = connection_plan_host(c)->security == SECURITY_STS;
+	enum security security = connection_plan_host(c)->security;
+	bool tests = security == SECURITY_ROUTE && c->plan->policy != NULL &&
+		     c->plan->policy->mode == STS_TESTING;
+	bool by_policy = security == SECURITY_STS || tests;
 	const char *ca_file =
 	    by_policy ? c->plan->config->mta_sts.ca_file : route->tls_ca;
 	if (dispatch_tls_context(d, ca_file, &context, &failure) < 0) {

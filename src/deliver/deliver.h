@@ -41,6 +41,7 @@ struct dispatch_options {
 	/* For returns.domain; NULL: senders stay, and what comes back waits. */
 	const struct return_key *return_key;
 	struct returned *returned;
+	struct sts_results *results; /* of TLS, for reports; NULL: nowhere */
 	/* What the dispatchers of the process share; NULL: there is one. */
 	struct schedule_ledger *ledger;
 	/* Number so and so (from 0) of so many dispatchers that get mail: of a

@@ -428,6 +428,7 @@ dispatch_new(const struct dispatch_options *options,
 	d->sts = options->sts;
 	d->return_key = options->return_key;
 	d->returned = options->returned;
+	d->results = options->results;
 	d->share = options->share;
 	d->connections_cap = options->connections_cap;
 	d->number = options->number;

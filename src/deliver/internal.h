@@ -12,6 +12,7 @@
  *	connect.c     one connection: host by host, up to a greeting
  *	session.c     an SMTP or LMTP session over it, until it is closed
  *	login.c       SASL for the session
+ *	tlsreport.c   what TLS came to, for reports to domains
  *	transaction.c one delivery's message on its way through a session
  *	signing.c     signatures (DKIM), made by threads of the process
  *	local.c       deliveries that need no session: maildir, discard
@@ -40,6 +41,7 @@
 #include "log/tap.h"
 #include "smtp/client.h"
 #include "smtp/dots.h"
+#include "sts/results.h"
 #include "sts/store.h"
 
 #include <stdatomic.h>
@@ -137,6 +139,8 @@ struct plan {
 	const struct config_route *route;
 	char *place; /* all of the route that sites differ by */
 	bool mx_secure; /* the MX answer was validated */
+	struct sts_policy *policy; /* counted; the domain's, or NULL */
+	char *report_domain; /* whom to tell of failed TLS; or NULL */
 	char *terms; /* of the site's name, beside the route's */
 	/* Rules of the config's shaping.yaml, or NULL. A domain with one is a
 	 * site of its own: then `domain` is its name. */
@@ -157,6 +161,16 @@ void plan_unref(struct plan **plan);
 void plan_add_host(struct plan *plan, const struct resolve_host *host);
 void plan_add_address(
     struct plan *plan, const char *host, const struct netaddr *address);
+
+/* ---- tlsreport.c ---- */
+
+struct connection;
+
+/* A delivery to the domain was taken. */
+void tls_report_session(struct connection *c, struct span domain);
+/* Before the connection was usable, `text` says why. */
+void tls_report_failure(
+    struct connection *c, const char *step, struct span text);
 
 /* ---- secure.c ---- */
 
@@ -495,6 +509,7 @@ struct connection {
 	char source[NETADDR_TEXT_SIZE];
 	char tls[96];
 	bool tls_verified;
+	char *told_domain; /* that the last session was counted for */
 };
 
 enum { CONNECTION_IN_SIZE = 8192 };
@@ -606,6 +621,7 @@ struct dispatch {
 	struct sts_store *sts; /* or NULL */
 	const struct return_key *return_key;
 	struct returned *returned;
+	struct sts_results *results; /* or NULL */
 	uint32_t share, number, connections_cap; /* as in the options */
 	struct schedule *schedule;
 	struct resolver *resolver;

@@ -121,7 +121,7 @@ terms_of(const struct secure *s)
 		has_dane |= s->plan->hosts[i].security != SECURITY_ROUTE;
 	if (has_dane)
 		buf_append_str(&terms, " dane");
-	if (s->policy != NULL && s->policy->mode == STS_ENFORCE)
+	if (s->policy != NULL && s->policy->mode != STS_NONE)
 		buf_printf(&terms, " sts=%016llx",
 		    (unsigned long long)s->policy->mark);
 	char *text = span_dup(buf_span(&terms));
@@ -139,6 +139,8 @@ finish(struct secure *s)
 	s->plan->terms = terms_of(s);
 	if (s->policy != NULL && s->policy->mode == STS_ENFORCE)
 		apply_policy(s);
+	if (s->policy != NULL)
+		s->plan->policy = sts_policy_ref(s->policy);
 	if (s->is_gone != NULL)
 		*s->is_gone = true;
 	secure_free(s);
@@ -311,6 +313,7 @@ secure_find(struct dispatch *d, const struct secure_options *options)
 	bool is_gone = false;
 	s->dispatch = d;
 	s->plan = plan_ref(plan);
+	plan->report_domain = span_dup(options->domain);
 	s->fn = options->fn;
 	s->arg = options->arg;
 	s->valid_until_us = options->valid_until_us;

@@ -135,6 +135,7 @@ session_take(struct connection *c)
 	for (unsigned i = 0; i < TAKES_PER_TURN; i++) {
 		if (!site_take(c->site, &c->counted, &queue, &delivery))
 			return false;
+		tls_report_session(c, schedule_queue_key(queue).domain);
 		if (!transaction_open(c, queue, &delivery) ||
 		    !transaction_start(c))
 			continue;

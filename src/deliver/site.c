@@ -46,6 +46,8 @@ plan_unref(struct plan **plan)
 	}
 	mem_free(p->hosts);
 	mem_free(p->terms);
+	sts_policy_unref(&p->policy);
+	mem_free(p->report_domain);
 	mem_free(p->place);
 	mem_free(p->domain);
 	config_unref(&p->config);

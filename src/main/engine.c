@@ -233,6 +233,7 @@ start_reactors(struct engine *e, struct failure *f)
 	    mem_printf("%s/mta-sts.cache", e->config->data_dir);
 
 	TRY(sts_store_start(e->config, policies, &e->sts, f));
+	e->tls_reports = tls_reports_new(e);
 	e->ledger = schedule_ledger_new();
 	engine_load_learned(e);
 	for (uint32_t i = 0; i < e->reactor_count; i++)
@@ -491,6 +492,7 @@ engine_close(struct engine *e)
 		reactor_done(&e->reactors[i]);
 	signing_free(&e->signing);
 	sts_store_free(&e->sts);
+	tls_reports_free(&e->tls_reports);
 	load_free(e);
 	dispatch_order_unref(&e->replayed);
 	schedule_ledger_unref(&e->ledger);

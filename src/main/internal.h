@@ -75,6 +75,7 @@ struct engine {
 	struct api_facts facts;
 	struct resolve_proof *proof; /* that the resolver validates */
 	struct sts_store *sts;
+	struct tls_reports *tls_reports;
 
 	/* The chief's own. */
 	struct loop *loop;
@@ -121,6 +122,13 @@ bool validation_is_needed(const struct config *config);
 MUST_CHECK int validation_start(struct engine *e);
 void validation_reload(struct engine *e); /* begins anew */
 void validation_stop(struct engine *e);
+
+/* tls_reports.c: on the chief's loop. */
+struct tls_reports *tls_reports_new(struct engine *e);
+struct sts_results *tls_reports_results(const struct tls_reports *reports);
+void tls_reports_reload(struct tls_reports *reports);
+/* Once nothing is submitted any more. */
+void tls_reports_free(struct tls_reports **reports);
 
 /* load.c: what a former life left, loaded while all else runs. */
 MUST_CHECK int load_start(struct engine *e);

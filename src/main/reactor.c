@@ -69,6 +69,7 @@ reactor_init(struct engine *e, uint32_t number, struct failure *f)
 		.returned = e->returned,
 		.signing = e->signing,
 		.sts = e->sts,
+		.results = tls_reports_results(e->tls_reports),
 		.ledger = e->ledger,
 		.share = e->dispatch_share,
 		.number = number,

@@ -108,6 +108,7 @@ validation_reload(struct engine *e)
 {
 	validation_stop(e);
 	sts_store_set_config(e->sts, e->config);
+	tls_reports_reload(e->tls_reports);
 	int result = validation_start(e);
 	if (result < 0)
 		LOG(LOG_ERROR, "main",
