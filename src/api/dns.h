@@ -11,6 +11,8 @@
 #include "config/config.h"
 #include "directory/directory.h"
 
+#include <stdatomic.h>
+
 /* One record to be published. */
 struct dns_record {
 	const char *purpose; /* "dkim", "spf", "dmarc", "mx"; static */
@@ -25,6 +27,8 @@ struct dns_record {
 struct dns_plan {
 	struct dns_record records[DNS_RECORDS_MAX];
 	size_t count;
+	/* Another thread sets it to end a look; NULL: none does. */
+	const atomic_bool *cancelled;
 };
 
 /* Spans live in arena and in the domain. */

@@ -13,6 +13,7 @@
  * are there. Nothing is cached, so that what was just published is seen. */
 
 #define LOOK_US (20 * US_PER_S)
+#define NOTICE_US (100 * US_PER_MS) /* until a cancelled one ends */
 
 struct look {
 	struct loop *loop;
@@ -118,7 +119,7 @@ ask(struct asked *q)
 }
 
 static int
-run(struct look *l)
+run(struct look *l, const atomic_bool *cancelled)
 {
 	int64_t end_us = clock_monotonic_us() + LOOK_US;
 
@@ -127,7 +128,10 @@ run(struct look *l)
 
 		if (left_us <= 0)
 			return -ETIMEDOUT;
-		TRY(loop_turn(l->loop, left_us));
+		if (cancelled != NULL && atomic_load(cancelled))
+			return -ECANCELED;
+		TRY(loop_turn(
+		    l->loop, left_us < NOTICE_US ? left_us : NOTICE_US));
 	}
 	return 0;
 }
@@ -170,7 +174,7 @@ dns_look(const struct dns_plan *plan, const struct config *config,
 		};
 		ask(&asked[i]);
 	}
-	int code = run(&l);
+	int code = run(&l, plan->cancelled);
 	for (size_t i = 0; i < plan->count; i++)
 		if (asked[i].query != NULL)
 			resolve_cancel(&asked[i].query);

@@ -61,6 +61,7 @@ dns_plan_make(const struct directory_domain *domain,
 	struct span ours = mechanisms(config, arena);
 
 	ret_plan->count = 0;
+	ret_plan->cancelled = NULL;
 	add_keys(ret_plan, domain, arena);
 	struct dns_record *r = add(ret_plan, "spf", "TXT");
 	r->name = span_of(domain->name);

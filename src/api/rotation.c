@@ -55,15 +55,15 @@ rotation_stage_name(enum rotation_stage stage)
 
 /* ---- one step ---------------------------------------------------------- */
 
-/* Are all new keys in the DNS? Notes those that are. */
+/* 1: all new keys are in the DNS; 0: not all. Notes those that are. */
 static int
 find_seen(struct directory *directory, const struct config *config,
-    const struct directory_domain *domain, bool *ret_all,
+    const struct directory_domain *domain, const struct rotation_step *step,
     struct failure *ret_failure)
 {
 	struct arena *arena = arena_new();
 	struct dns_finding findings[DNS_RECORDS_MAX];
-	struct dns_plan all, next = { .count = 0 };
+	struct dns_plan all, next = { .cancelled = step->cancelled };
 	uint32_t seen[DNS_RECORDS_MAX];
 	struct directory_domain_check check = {
 		.name = domain->name,
@@ -84,10 +84,8 @@ find_seen(struct directory *directory, const struct config *config,
 	}
 	if (code == 0 && check.seen_count > 0)
 		code = directory_note_check(directory, &check, ret_failure);
-	if (code == 0)
-		*ret_all = check.seen_count == next.count;
 	arena_free(&arena);
-	return code;
+	return code < 0 ? code : check.seen_count == next.count;
 }
 
 static void
@@ -133,9 +131,12 @@ go_on(struct directory *directory, const struct config *config,
 
 	if (now.next > 0) {
 		is_due = step->is_forced;
-		if (!is_due)
-			TRY(find_seen(
-			    directory, config, domain, &is_due, ret_failure));
+		if (!is_due) {
+			int seen = find_seen(
+			    directory, config, domain, step, ret_failure);
+			TRY(seen);
+			is_due = seen == 1;
+		}
 		wanted = DIRECTORY_ROTATE_SWITCH;
 		stage = is_due ? ROTATION_SWITCHED : ROTATION_WAITING;
 	} else if (now.old > 0) {
@@ -182,22 +183,19 @@ struct rotation {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t news;
-	bool stopping;
+	atomic_bool stopping;
 };
 
 static bool
-is_stopping(struct rotation *r)
+is_stopping(const struct rotation *r)
 {
-	BUG_UNLESS(pthread_mutex_lock(&r->lock) == 0);
-	bool stopping = r->stopping;
-	BUG_UNLESS(pthread_mutex_unlock(&r->lock) == 0);
-	return stopping;
+	return atomic_load(&r->stopping);
 }
 
 /* Is there something to do for a domain, or may there be? */
 static bool
-find_step(const struct directory_domain *domain, const struct config *config,
-    struct rotation_step *ret_step)
+find_step(const struct rotation *r, const struct directory_domain *domain,
+    const struct config *config, struct rotation_step *ret_step)
 {
 	struct state now = state_of(domain);
 	int64_t after_us = config->dkim.rotate_after_us;
@@ -207,6 +205,7 @@ find_step(const struct directory_domain *domain, const struct config *config,
 	*ret_step = (struct rotation_step){
 		.domain = domain->name,
 		.may_begin = may_begin,
+		.cancelled = &r->stopping,
 	};
 	return may_begin || now.next > 0 || now.old > 0;
 }
@@ -218,8 +217,11 @@ take_step(struct rotation *r, const struct config *config,
 	struct rotation_outcome outcome = { .stage = ROTATION_NONE };
 	struct failure failure;
 
-	if (rotation_go_on(
-		r->options.directory, config, step, &outcome, &failure) < 0)
+	int code = rotation_go_on(
+	    r->options.directory, config, step, &outcome, &failure);
+	if (code < 0 && is_stopping(r))
+		return;
+	if (code < 0)
 		LOG(LOG_WARNING, "api", "a domain's keys cannot be rotated",
 		    LOG_C("domain", step->domain),
 		    LOG_C("reason", failure.text));
@@ -241,7 +243,7 @@ look_at_all(struct rotation *r, const struct config *config)
 	for (size_t i = 0; i < count && !is_stopping(r); i++) {
 		struct rotation_step step;
 
-		if (find_step(&all[i], config, &step))
+		if (find_step(r, &all[i], config, &step))
 			take_step(r, config, &step);
 	}
 	directory_snapshot_unref(&s);
@@ -312,7 +314,7 @@ rotation_stop(struct rotation **rotation)
 	if (r == NULL)
 		return;
 	BUG_UNLESS(pthread_mutex_lock(&r->lock) == 0);
-	r->stopping = true;
+	atomic_store(&r->stopping, true);
 	BUG_UNLESS(pthread_cond_signal(&r->news) == 0);
 	BUG_UNLESS(pthread_mutex_unlock(&r->lock) == 0);
 	BUG_UNLESS(pthread_join(r->thread, NULL) == 0);

@@ -13,6 +13,8 @@
 #include "config/config.h"
 #include "directory/directory.h"
 
+#include <stdatomic.h>
+
 enum rotation_stage {
 	ROTATION_NONE, /* nothing is under way */
 	ROTATION_BEGUN, /* new keys, to be published */
@@ -25,6 +27,7 @@ enum rotation_stage {
 struct rotation_step {
 	const char *domain;
 	bool may_begin; /* with new keys, if nothing is under way */
+	const atomic_bool *cancelled; /* set to end it soon; or NULL */
 	bool is_forced; /* unseen keys are switched to, old ones not kept */
 };
 
@@ -50,5 +53,5 @@ struct rotation_options {
 
 MUST_CHECK int rotation_start(
     const struct rotation_options *options, struct rotation **ret_rotation);
-/* Waits for a step under way. */
+/* A step under way ends within a tenth of a second, or on the disk. */
 void rotation_stop(struct rotation **rotation);

@@ -122,3 +122,14 @@ def test_forced_without_the_dns(make):
     assert rotate(relay, "--force") == "switched"
     got = posthouse(relay, "domain", "rotate", "other.test")
     assert "there is no sender domain" in got["error"]["message"]
+
+
+def test_a_silent_name_server_does_not_hold_up_a_stop(make, dns):
+    relay = make(rotate_check="1s")
+    assert rotate(relay) == "begun"
+    asked = [r["name"] for r in posthouse(relay, "domain", "dns", "sender.test")["records"]
+             if r["state"] == "next"]
+    for name in asked:
+        dns.fail(name, "DROP")
+    wait_for(lambda: any(q[0] == asked[0] + "." for q in dns.queries), 8, "it is asked for")
+    assert relay.stop(4) == 0
