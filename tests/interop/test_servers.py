@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real servers receive: Postfix found through MX in a signed zone of our own, by
 TLS; Dovecot by LMTP; aiosmtpd."""
+import hashlib
 import os
 import shutil
 import subprocess
@@ -24,6 +25,15 @@ def need(*programs):
     for program in programs:
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
+
+
+def key_digest(certificate):
+    """What a TLSA record 3 1 1 says of a certificate file."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    key = x509.load_pem_x509_certificate(certificate.read_bytes()).public_key()
+    return hashlib.sha256(
+        key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 @pytest.fixture
@@ -68,6 +78,31 @@ def test_postfix_by_mx_in_a_signed_zone_over_tls(relays, place, zone, mta, by):
     assert b"using TLSv1.3" in data
     event = relay.wait_event(type="delivered", message_id=message_id)
     assert event["peer_host"] == "mx.signed.test" and event["tls"].startswith("TLSv1.3")
+
+
+@pytest.mark.parametrize("matches", [True, False])
+def test_postfix_by_its_tlsa_record(relays, place, authority, mta, matches):
+    """DANE: Postfix shows the key that the signed zone names, or another."""
+    need("nsd", "ldns-signzone")
+    certificate, _ = authority.issue("mx.signed.test" if matches else "other.test")
+    digest = key_digest(certificate)
+    zone = SignedZone(place / "zone", "signed.test", [
+        "@ IN MX 10 mx", "mx IN A 127.0.0.2",
+        f"_{mta.port}._tcp.mx IN TLSA 3 1 1 {digest}"]).start()
+    try:
+        relay = relays(resolver={"servers": [zone.address], "trust_anchor": str(zone.anchor)},
+                       routes=[{"domains": ["*"], "deliver": "mx", "port": mta.port}]).start()
+        relay.submit("a@sender.test", "u@signed.test", MESSAGE,
+                     mail_options=["BODY=8BITMIME"])
+        event = relay.wait_event(recipient="u@signed.test",
+                                 type="delivered" if matches else "deferred", seconds=30)
+    finally:
+        zone.stop()
+    assert event["tls_policy"] == "dane"
+    if matches:
+        assert event["tls_verified"] and wait_for(mta.messages, what="the message")
+    else:
+        assert "no matching DANE TLSA records" in event["reply"] and not mta.messages()
 
 
 def test_a_bogus_zone_is_temporary(relays, place, mta):
