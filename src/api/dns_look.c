@@ -29,6 +29,7 @@ struct asked {
 	struct dns_finding *finding;
 	struct resolve_query *query;
 	struct span host; /* MX: that should be there */
+	struct span name; /* asked for: the record's, or DMARC's above it */
 };
 
 static void
@@ -37,6 +38,34 @@ find_trouble(struct asked *q, const char *problem)
 	q->finding->state = DNS_UNKNOWN;
 	q->finding->problem =
 	    arena_printf(q->look->arena, "the DNS did not tell: %s", problem);
+}
+
+static resolve_records_fn on_records;
+
+static void
+ask_text(struct asked *q)
+{
+	q->look->outstanding++;
+	q->query = resolve_records(
+	    q->look->resolver, RESOLVE_TXT, q->name, on_records, q);
+}
+
+/* RFC 7489 §6.6.3: a name without a policy has that of the domain above it. We
+ * do not know which names are registered, and look at all of two labels and
+ * more. */
+static void
+ask_above(struct asked *q)
+{
+	struct span rest = q->name;
+
+	if (!span_starts(rest, SPAN("_dmarc.")))
+		return;
+	(void)span_cut(&rest, '.');
+	(void)span_cut(&rest, '.');
+	if (span_find(rest, '.') == SIZE_MAX)
+		return;
+	q->name = arena_printf(q->look->arena, "_dmarc.%.*s", SPAN_ARG(rest));
+	ask_text(q);
 }
 
 static void
@@ -62,6 +91,8 @@ on_records(void *arg, const struct resolve_records *answer)
 	}
 	q->finding->is_secure = answer->secure;
 	dns_judge(q->record, texts, count, arena, q->finding);
+	if (q->finding->state == DNS_MISSING)
+		ask_above(q);
 }
 
 static void
@@ -106,12 +137,12 @@ ask(struct asked *q)
 	struct look *l = q->look;
 	struct span name = q->record->name;
 
-	l->outstanding++;
+	q->name = name;
 	if (q->record->type[0] == 'T') {
-		q->query = resolve_records(
-		    l->resolver, RESOLVE_TXT, name, on_records, q);
+		ask_text(q);
 		return;
 	}
+	l->outstanding++;
 	q->host = q->record->value;
 	(void)span_cut(&q->host, ' ');
 	q->host = span_slice(q->host, 0, q->host.len - 1);

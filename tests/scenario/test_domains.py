@@ -71,6 +71,16 @@ def test_what_is_wrong_is_said(service, dns):
     assert "the domain sender.test is verified" in out
 
 
+def test_a_policy_above_counts(service, dns):
+    run_json(service, "add", "a.news.sender.test")
+    found = run_json(service, "verify", "a.news.sender.test", status=1)["records"]
+    assert next(r for r in found if r["purpose"] == "dmarc")["result"] == "missing"
+    dns.add("_dmarc.sender.test", "TXT", '"v=DMARC1; p=reject"')
+    found = run_json(service, "verify", "a.news.sender.test", status=1)["records"]
+    dmarc = next(r for r in found if r["purpose"] == "dmarc")
+    assert dmarc["result"] == "fine" and dmarc["found"] == "v=DMARC1; p=reject"
+
+
 def test_errors_in_words(service):
     run_json(service, "add", "sender.test")
     for words, say in [(("add", "sender.test"), "is here already"),
