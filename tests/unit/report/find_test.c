@@ -6,10 +6,12 @@
 #include "base/time.h"
 #include "event/event.h"
 #include "report/export.h"
+#include "report/internal.h"
 
 #include <fcntl.h>
 
 static char directory[64];
+static struct arena *fields_arena;
 
 static int
 setup(void **state)
@@ -228,6 +230,69 @@ test_follow(void **state)
 	buf_done(&lines);
 }
 
+static bool
+remember(void *arg, struct span line)
+{
+	struct span *found = arg;
+
+	*found = events_field(line, "recipient", fields_arena);
+	return true;
+}
+
+static struct span
+recipient_of(int64_t wall_us, uint64_t mno)
+{
+	struct msgid id = msgid_make(wall_us, 0, mno, 0);
+	struct span found = SPAN_EMPTY;
+
+	events_of_message(directory, &id, remember, &found);
+	return found;
+}
+
+/* A day of one event each two seconds: the one that is wanted is found by its
+ * time, wherever it stands, and what is not there is not. */
+static void
+test_of_message(void **state)
+{
+	struct buf lines = BUF_EMPTY;
+	int64_t first_us = 0;
+
+	(void)state;
+	fields_arena = arena_new();
+	assert_true(
+	    time_parse_rfc3339(SPAN("2026-11-24T00:00:00Z"), &first_us));
+	for (uint64_t i = 0; i < 20000; i++) {
+		char recipient[32];
+		int len = snprintf(recipient, sizeof recipient,
+		    "\"u\\\\%u\"@x.example", (unsigned)i);
+		const struct event e = {
+			.type = EVENT_ACCEPTED,
+			.time_us = first_us + (int64_t)i * 2 * US_PER_S,
+			.message_id = msgid_make(
+			    first_us + (int64_t)i * 2 * US_PER_S, 0, i + 1, 0),
+			.recipient = span_from(recipient, (size_t)len),
+		};
+		event_render(&e, &lines);
+	}
+	append("2026-11-24.jsonl", buf_cstring(&lines));
+	buf_done(&lines);
+	static const uint64_t wanted[] = { 0, 1, 9999, 10000, 19999 };
+	for (size_t i = 0; i < 5; i++) {
+		char want[32];
+		(void)snprintf(want, sizeof want, "\"u\\\\%u\"@x.example",
+		    (unsigned)wanted[i]);
+		struct span got =
+		    recipient_of(first_us + (int64_t)wanted[i] * 2 * US_PER_S,
+			wanted[i] + 1);
+		if (!span_eq(got, span_of(want)))
+			fail_msg("[%.*s] is not %s", SPAN_ARG(got), want);
+	}
+	assert_int_equal(recipient_of(first_us + 77 * US_PER_S, 7).len, 0);
+	assert_int_equal(recipient_of(first_us - US_PER_HOUR, 1).len, 0);
+	assert_int_equal(recipient_of(first_us + US_PER_DAY, 1).len, 0);
+	arena_free(&fields_arena);
+}
+
 int
 main(void)
 {
@@ -237,6 +302,8 @@ main(void)
 		    test_message_id, setup, teardown),
 		cmocka_unit_test(test_nothing_there),
 		cmocka_unit_test_setup_teardown(test_follow, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+		    test_of_message, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
