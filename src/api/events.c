@@ -57,7 +57,7 @@ read_query(struct call *call, struct event_query *q)
 		respond_error(call, 400, "bad_query",
 		    "`%.32s` is no type of event: those are accepted, "
 		    "deferred, delivered, bounced, expired, suppressed, "
-		    "cancelled and rejected",
+		    "cancelled, rejected and complained",
 		    query_text(call, "type"));
 		return false;
 	}
