@@ -219,6 +219,7 @@ const struct command commands[] = {
 	{ "message", "cancel", "ID", 1, 1, "end what still waits, without a report", NULL, cmd_message_cancel },
 	{ "message", "raw", "ID", 1, 1, "print the stored message", NULL, cmd_message_raw },
 	{ "events", NULL, "", 0, 0, "what became of mail", events, cmd_events },
+	{ "parse-report", NULL, "[FILE|-]…", 0, CLI_ARGUMENTS, "what bounces and complaints report, as JSON", NULL, cmd_parse_report },
 	{ "trace", NULL, "", 0, 0, "live SMTP dialogue, in and out", trace, cmd_trace },
 	{ "reload", NULL, "", 0, 0, "read config and certificates again", NULL, cmd_reload },
 	{ "version", NULL, "", 0, 0, "print the version", NULL, cmd_version },

@@ -13,7 +13,7 @@
 /* ---- commands.c, options.c: which command, and with what --------------- */
 
 #define CLI_OPTIONS 12
-#define CLI_ARGUMENTS 8
+#define CLI_ARGUMENTS 64
 
 struct cli_option {
 	const char *name; /* "tenant" for --tenant; NULL ends a list */
@@ -192,6 +192,7 @@ command_fn cmd_queue_hold, cmd_queue_release, cmd_queue_retry, cmd_queue_bounce,
 command_fn cmd_queue_export, cmd_queue_import;
 command_fn cmd_message_show, cmd_message_why, cmd_message_cancel,
     cmd_message_raw;
+command_fn cmd_parse_report;
 command_fn cmd_events, cmd_trace, cmd_reload, cmd_version, cmd_help;
 
 /* The status as lines; false: the service is failing. */
