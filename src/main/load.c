@@ -42,6 +42,8 @@ struct load {
 	unsigned on_their_way;
 	bool is_cancelled;
 	int result;
+	struct loop_item ended; /* to the chief */
+	bool is_joined; /* the chief's */
 };
 
 /* ---- batches ----------------------------------------------------------- */
@@ -195,7 +197,23 @@ run(void *arg)
 		load->result = result;
 		loop_stop(e->loop);
 	}
+	loop_post(e->loop, &load->ended);
 	return NULL;
+}
+
+/* By the chief: a thread that is done must not stay until the end. */
+static void
+join(struct load *load)
+{
+	if (!load->is_joined)
+		(void)pthread_join(load->thread, NULL);
+	load->is_joined = true;
+}
+
+static void
+on_ended(struct loop_item *item)
+{
+	join(LIST_ENTRY(item, struct load, ended));
 }
 
 int
@@ -204,6 +222,7 @@ load_start(struct engine *e)
 	struct load *load = MEM_NEW(struct load);
 
 	load->engine = e;
+	load->ended.run = on_ended;
 	load->config = config_ref(e->config);
 	load->started_us = clock_monotonic_us();
 	load->open = mem_zalloc(e->reactor_count * sizeof(struct batch *));
@@ -239,7 +258,7 @@ load_stop(struct engine *e)
 {
 	load_cancel(e);
 	if (e->load)
-		(void)pthread_join(e->load->thread, NULL);
+		join(e->load);
 }
 
 int
