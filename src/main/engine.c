@@ -208,13 +208,14 @@ open_stores(struct engine *e, struct failure *f)
 	    .spool = e->spool,
 	});
 	e->judge = judge_new();
+	e->bounce_reader = bounce_reader_new(e->judge);
 	e->returned = returned_new(&(struct returned_options){
 	    .directory = e->directory,
 	    .spool = e->spool,
 	    .intake = e->intake,
 	    .config = e->config,
 	    .key = &e->return_key,
-	    .judge = e->judge,
+	    .reader = e->bounce_reader,
 	    .events = events,
 	});
 	int result = suppressor_start(e->directory, e->intake, &e->suppressor);
@@ -499,6 +500,7 @@ engine_close(struct engine *e)
 	spool_close(&e->spool);
 	intake_free(&e->intake);
 	returned_free(&e->returned);
+	bounce_reader_free(&e->bounce_reader);
 	judge_free(&e->judge);
 	receive_shared_free(&e->receive);
 	directory_close(&e->directory);

@@ -52,6 +52,7 @@ struct engine {
 	struct judge *judge;
 	struct suppressor *suppressor;
 	struct return_key return_key;
+	struct bounce_reader *bounce_reader;
 	struct returned *returned;
 	struct receive_shared *receive;
 	uint64_t sessions_max; /* in */

@@ -182,7 +182,7 @@ static enum suppression_cause cause_of(enum reply_class class)
 }
 
 static enum told_kind
-kind_of(enum returned_action action)
+kind_of(enum bounce_action action)
 {
 	switch (action) {
 	case ACTION_FAILED:
@@ -199,11 +199,11 @@ kind_of(enum returned_action action)
 
 /* ---- delivery reports and bounces -------------------------------------- */
 
-static const struct returned_recipient *
+static const struct bounce_recipient *
 find_recipient(struct work *w)
 {
 	for (size_t i = 0; i < w->report.recipient_count; i++) {
-		const struct returned_recipient *r = &w->report.recipients[i];
+		const struct bounce_recipient *r = &w->report.recipients[i];
 		struct span original = canonical_of(w, r->original);
 		struct span final = canonical_of(w, r->address);
 		bool is_original = is_recipient(w, original);
@@ -218,7 +218,7 @@ find_recipient(struct work *w)
 static int
 take_bounce(struct work *w)
 {
-	const struct returned_recipient *r = find_recipient(w);
+	const struct bounce_recipient *r = find_recipient(w);
 	int code = 0;
 
 	if (r == NULL) {
@@ -254,11 +254,10 @@ take_bounce(struct work *w)
 static void
 find_complainer(struct work *w)
 {
-	const struct span named[] = { w->report.original_rcpt_to,
-		w->report.to };
+	const struct bounce_feedback *f = &w->report.feedback;
 
-	for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
-		struct span address = canonical_of(w, named[i]);
+	for (size_t i = 0; i < f->recipient_count; i++) {
+		struct span address = canonical_of(w, f->recipients[i]);
 		if (is_recipient(w, address))
 			w->facts.address = address;
 	}
@@ -267,15 +266,14 @@ find_complainer(struct work *w)
 static int
 take_complaint(struct work *w, bool has_token)
 {
-	const struct returned_report *f = &w->report;
+	const struct bounce_feedback *f = &w->report.feedback;
 	int code = 0;
 
 	if (!has_token && !take_token(w, f->original_mail_from) &&
-	    !take_token(w, f->return_path)) {
+	    !take_token(w, w->report.original.return_path)) {
 		LOG(LOG_INFO, "report",
 		    "a complaint has no return path of ours that is good",
-		    LOG_S("type", f->feedback_type),
-		    LOG_S("agent", f->user_agent));
+		    LOG_S("type", f->type), LOG_S("agent", f->user_agent));
 		return 0;
 	}
 	find_complainer(w);
@@ -289,7 +287,7 @@ take_complaint(struct work *w, bool has_token)
 	if (!is_first(w, TOLD_COMPLAINT, &code))
 		return code;
 	struct span words = arena_printf(w->arena, "%.*s (%.*s)",
-	    SPAN_ARG(span_slice(f->feedback_type, 0, 100)),
+	    SPAN_ARG(span_slice(f->type, 0, 100)),
 	    SPAN_ARG(span_slice(f->user_agent, 0, 200)));
 	TRY(suppress(
 	    w, w->token.stream, SUPPRESSION_COMPLAINT, evidence_of(w, words)));
@@ -336,17 +334,18 @@ take(struct work *w, struct spool_message *message, uint32_t rcpt)
 	int code = read_text(message, &text);
 
 	if (code == 0) {
-		returned_read(
-		    w->options->judge, buf_span(&text), w->arena, &w->report);
-		if (w->report.kind == RETURNED_FEEDBACK_REPORT)
+		bounce_read(
+		    w->options->reader, buf_span(&text), w->arena, &w->report);
+		if (w->report.kind == BOUNCE_FEEDBACK_REPORT)
 			code = take_complaint(w, has_token);
 		else if (has_token &&
-			 w->report.kind == RETURNED_DELIVERY_REPORT)
+			 (w->report.kind == BOUNCE_DELIVERY_REPORT ||
+			     w->report.kind == BOUNCE_TEXT))
 			code = take_bounce(w);
 		else
 			LOG(LOG_DEBUG, "report",
 			    "returned mail reports nothing",
-			    LOG_C("kind", returned_kind_name(w->report.kind)));
+			    LOG_C("kind", bounce_kind_name(w->report.kind)));
 	}
 	buf_done(&text);
 	/* What is damaged will not be read another time. */

@@ -21,12 +21,12 @@
  * Blocks on the disk. returned_take may be called by several threads.
  */
 
+#include "bounce/report.h"
 #include "directory/directory.h"
 #include "intake/intake.h"
 #include "returns/token.h"
 #include "spool/spool.h"
 
-struct judge;
 struct returned;
 
 struct returned_options {
@@ -35,7 +35,7 @@ struct returned_options {
 	struct intake *intake;
 	struct config *config; /* counted */
 	const struct return_key *key;
-	const struct judge *judge;
+	const struct bounce_reader *reader;
 	const char *events; /* the directory of event files */
 };
 

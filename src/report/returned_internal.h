@@ -6,7 +6,6 @@
 #include "base/arena.h"
 #include "mail/report.h"
 #include "report/returned.h"
-#include "report/returned_read.h"
 
 /* What is known of the delivery that is reported on. Empty: not any more. */
 struct facts {
@@ -24,7 +23,7 @@ struct work {
 	const struct spool_envelope *envelope; /* of the report */
 	int64_t now_us;
 	struct return_token token;
-	struct returned_report report;
+	struct bounce_report report;
 	struct facts facts;
 	struct spool_message *original; /* while the spool has it, or NULL */
 };

@@ -125,6 +125,23 @@ def test_a_full_mailbox_suppresses_nothing(relays, mx):
     wait_for(lambda: letters(mx), what="a report to the sender")
 
 
+def test_a_bounce_in_words_only(relays, mx):
+    relay = relay_to(relays, mx.port)
+    relay.submit("me@sender.test", "gone@dest.test")
+    take_in(relay, return_path(mx, "gone@dest.test"),
+            "From: MAILER-DAEMON@dest.test\r\nSubject: failure notice\r\n\r\n"
+            "Hi. This is the qmail-send program at dest.test.\r\n"
+            "I'm afraid I wasn't able to deliver your message to the following addresses.\r\n"
+            "This is a permanent error; I've given up. Sorry it didn't work out.\r\n\r\n"
+            "<gone@dest.test>:\r\n"
+            "Sorry, no mailbox here by that name. (#5.1.1)\r\n\r\n"
+            "--- Below this line is a copy of the message.\r\n\r\n"
+            "Return-Path: <me@sender.test>\r\nSubject: test\r\n\r\nHello.\r\n")
+    event = relay.wait_event(type="bounced", recipient="gone@dest.test")
+    assert event["class"] == "no_such_user" and event["suppresses"] is True
+    assert suppressed(relay) == ["gone@dest.test"]
+
+
 def test_a_forged_bounce_suppresses_nothing(relays, mx):
     relay = relay_to(relays, mx.port)
     relay.cli("tenant", "add", "other")
