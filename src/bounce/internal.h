@@ -120,7 +120,7 @@ struct text_report {
 	struct span maybe; /* if there is no other */
 	struct span local_part; /* a recipient of the reporter's domain */
 	struct span above, below; /* the first text; the quoted original */
-	bool is_delay, has_list;
+	bool is_delay;
 };
 
 struct text_rules;

@@ -137,12 +137,29 @@ scan_codes(struct span text, struct refusal *refusal)
 	}
 }
 
+static struct span
+one_line(struct span text, struct arena *arena)
+{
+	char *line = arena_alloc(arena, text.len + 1);
+	size_t length = 0;
+
+	for (size_t i = 0; i < text.len; i++) {
+		char c = text.ptr[i];
+		if (c == '\n' || c == '\t')
+			c = ' ';
+		if (c != ' ' || (length > 0 && line[length - 1] != ' '))
+			line[length++] = c;
+	}
+	return span_trim(span_from(line, length));
+}
+
 static void
 judge_recipient(struct work *w, struct bounce_recipient *r)
 {
 	struct refusal refusal = { .text = r->reply };
 	struct judgement j;
 
+	r->reply = refusal.text = one_line(r->reply, w->arena);
 	(void)take_status(r->status, &refusal);
 	scan_codes(r->reply, &refusal);
 	bool failed = r->action == ACTION_FAILED;
@@ -402,10 +419,10 @@ take_words(struct work *w)
 		    t->above);
 }
 
-/* No address in the words, but words of a refusal: whom the quoted message was
- * to. */
+/* No address in the words, but the looks or the words of a refusal: whom the
+ * quoted message was to. */
 static void
-take_original(struct work *w)
+take_original(struct work *w, bool is_sure)
 {
 	struct refusal refusal = { .text = span_slice(w->text->above, 0, 1500),
 		.status_class = 5 };
@@ -415,7 +432,7 @@ take_original(struct work *w)
 	    is_own(w, w->report->original.to))
 		return;
 	judge_reply(w->reader->judge, &refusal, &j);
-	if (j.class != CLASS_OTHER)
+	if (is_sure || j.class != CLASS_OTHER)
 		add_text_recipient(w, w->report->original.to, w->text->above);
 }
 
@@ -466,7 +483,7 @@ read_words(struct work *w)
 	if (!from && !subject && !declared)
 		return;
 	take_words(w);
-	take_original(w);
+	take_original(w, from && subject);
 	if (w->count > 0 || (from && subject))
 		w->report->kind = BOUNCE_TEXT;
 	else if (automatic)
@@ -506,6 +523,26 @@ read_texts(struct work *w)
 	}
 }
 
+/* Names that only the reporter knows, where its words may tell addresses. */
+static void
+prefer_words(struct work *w)
+{
+	struct bounce_recipient *names = w->recipients;
+	size_t count = w->count;
+
+	for (size_t i = 0; i < count; i++) {
+		if (span_find(names[i].address, '@') != SIZE_MAX)
+			return;
+	}
+	w->recipients = NULL;
+	w->count = w->capacity = 0;
+	take_words(w);
+	if (w->count > 0)
+		return;
+	w->recipients = names;
+	w->count = w->capacity = count;
+}
+
 static void
 read_parts(struct work *w)
 {
@@ -526,6 +563,7 @@ read_parts(struct work *w)
 		read_status(w, w->text->above);
 	if (w->count > 0) {
 		w->report->kind = BOUNCE_DELIVERY_REPORT;
+		prefer_words(w);
 		return;
 	}
 	read_words(w);

@@ -237,12 +237,11 @@ read_line(struct reading *r, struct span line)
 	}
 	if (!has_at && text_rule_fits(r->rules, TEXT_STOP, line))
 		r->in_list = false;
-	if (starts_list(r, line)) {
-		r->in_list = true;
-		r->report->has_list = true;
-	} else if (r->in_list && !has_at && r->report->local_part.len == 0 &&
-		   find_with(r->rules, TEXT_LONE, line, captures)) {
+	if (r->in_list && !has_at && r->report->local_part.len == 0 &&
+	    find_with(r->rules, TEXT_LONE, line, captures)) {
 		r->report->local_part = captures[1];
+	} else if (starts_list(r, line)) {
+		r->in_list = true;
 	}
 	add_reply(r, line);
 }

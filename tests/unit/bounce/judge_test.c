@@ -36,6 +36,10 @@ static const struct row {
 	{ 0, "4.4.3", "Name service error for name=example.com type=MX: Host not found, try again", CLASS_NETWORK, "" },
 	{ 556, "5.1.10", "Recipient address has a null MX", CLASS_NO_SUCH_DOMAIN, "ps" },
 	{ 551, "5.1.6", "User not local; please try <joe@example.net>", CLASS_MOVED, "ps" },
+	{ 551, "5.7.1", "Delivery not authorized", CLASS_POLICY, "p" },
+	{ 551, "", "", CLASS_MOVED, "ps" },
+	{ 554, "", "INVALID IP FOR SENDING MAIL OF DOMAIN example.com", CLASS_POLICY, "p" },
+	{ 0, "5.0.0", "the group you tried to contact may not exist, or you may not have permission to post messages to it", CLASS_POLICY, "p" },
 	/* the mailbox is there and takes nothing */
 	{ 552, "5.2.2", "The email account that you tried to reach is over quota", CLASS_MAILBOX_FULL, "p" },
 	{ 452, "4.2.2", "The recipient's inbox is out of storage space", CLASS_MAILBOX_FULL, "" },
