@@ -180,6 +180,7 @@ struct config {
 		/* Octets/s a message must keep up over a minute; 0: off. */
 		uint32_t message_rate_min;
 		int64_t shutdown_us; /* 10s to finish open work at SIGTERM */
+		uint64_t shared_bodies; /* 16M of recent ones; 0: none */
 		uint64_t upkeep_rate; /* 64M a second, by the spool itself */
 		int64_t scrub_us; /* 7d, waiting mail is read again */
 		int64_t events_us; /* 90d, kept; 0: for ever */

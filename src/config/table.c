@@ -343,6 +343,11 @@ static const struct config_key limit_keys[] = {
 	    .default_text = "10s", BETWEEN(0, US_PER_HOUR),
 	    .explain = "How long open sessions may finish their work when the "
 		       "service is stopped." },
+	{ "shared_bodies", VALUE_SIZE, AT(limits.shared_bodies),
+	    .default_text = "16M", BETWEEN(0, INT64_C(1) << 36),
+	    .explain = "Memory for the bodies of recent messages, so that a "
+		       "tenant's equal bodies are stored once; 0: each message "
+		       "is stored whole; from a start on." },
 	{ "upkeep_rate", VALUE_SIZE, AT(limits.upkeep_rate),
 	    .default_text = "64M", BETWEEN(1 << 20, INT64_C(1) << 40),
 	    .explain = "Octets per second that the spool may read and write "

@@ -268,6 +268,7 @@ take_header(struct intake_message *m, struct span whole, size_t length)
 	write_header(m, fields);
 	if (cut_short)
 		write_draft(m, SPAN("\r\n"));
+	spool_draft_end_own(m->draft);
 	write_draft(m, span_skip(all, fields.len));
 }
 

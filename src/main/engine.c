@@ -186,6 +186,7 @@ open_stores(struct engine *e, struct failure *f)
 		.directory = spool,
 		.pass_rate = e->config->limits.upkeep_rate,
 		.scrub_period_us = e->config->limits.scrub_us,
+		.share_bytes = e->config->limits.shared_bodies,
 	};
 
 	TRY(directory_open(directory, &e->directory, f));

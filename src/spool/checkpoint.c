@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 #define PERIOD_US US_PER_S
 #define FOLD_MAX 16 /* segments at a time: what their outcomes take is memory */
@@ -116,11 +117,79 @@ pass_wants(struct pass *pass, struct live_entry *entry)
 }
 
 void
+content_add(struct content *content, const struct live_entry *entry)
+{
+	live_encode(entry, &content->entries);
+	content->count++;
+	content->live_bytes += FORMAT_HEADER + format_aligned(entry->len);
+}
+
+void
+content_add_body(struct content *content, const struct live_body *body)
+{
+	live_body_encode(body, &content->bodies);
+	content->body_count++;
+	content->count++;
+	content->live_bytes += FORMAT_HEADER + format_aligned(body->len);
+}
+
+void
+content_done(struct content *content)
+{
+	buf_done(&content->bodies);
+	buf_done(&content->entries);
+}
+
+static void
+content_clear(struct content *content)
+{
+	buf_clear(&content->bodies);
+	buf_clear(&content->entries);
+	content->body_count = 0;
+	content->count = content->live_bytes = 0;
+}
+
+void
 pass_keep(struct pass *pass, const struct live_entry *entry)
 {
-	live_encode(entry, &pass->entries);
-	pass->count++;
-	pass->live_bytes += FORMAT_HEADER + format_aligned(entry->len);
+	content_add(&pass->live, entry);
+}
+
+void
+pass_keep_body(struct pass *pass, const struct body *body)
+{
+	const struct live_body kept = {
+		.number = body->number,
+		.at = body->at,
+		.len = body->len,
+	};
+
+	content_add_body(&pass->live, &kept);
+}
+
+int
+pass_each_body(struct pass *pass, pass_body_fn *fn)
+{
+	size_t low = 0, high = pass->body_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (pass->bodies[middle].segment < pass->segment)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < pass->body_count; low++) {
+		const struct body *body = &pass->bodies[low];
+
+		if (body->segment != pass->segment)
+			break;
+		/* What nobody needs by now is never needed again. */
+		if (bodies_is_at(pass->spool, body))
+			TRY(fn(pass, body));
+	}
+	return 0;
 }
 
 static int
@@ -133,20 +202,26 @@ keep_entry(void *arg, struct live_entry *entry)
 
 int
 pass_write_live(
-    struct pass *pass, struct span entries, struct catalogue_item *item)
+    struct pass *pass, struct content *content, struct catalogue_item *item)
 {
 	struct spool *spool = pass->spool;
 	struct live_file file = {
 		.segment = item->segment,
 		.serial = pass->next.serial,
-		.count = item->entries,
+		.count = content->count,
+		.bodies = content->body_count,
 	};
-	uint8_t header[LIVE_HEADER];
+	uint8_t header[LIVE_HEADER] = { 0 };
 	struct buf bytes = BUF_EMPTY;
 
-	live_file_encode(&file, spool->seal, entries, header);
 	buf_append(&bytes, span_from((char *)header, sizeof header));
-	buf_append(&bytes, entries);
+	buf_append(&bytes, buf_span(&content->bodies));
+	buf_append(&bytes, buf_span(&content->entries));
+	live_file_encode(&file, spool->seal,
+	    span_skip(buf_span(&bytes), LIVE_HEADER), header);
+	memcpy(bytes.ptr, header, sizeof header);
+	item->entries = content->count;
+	item->live_bytes = content->live_bytes;
 	item->live_serial = file.serial;
 	item->live_crc = file.crc;
 	char *AUTO_FREE path = live_path(spool, item->segment, file.serial);
@@ -156,25 +231,33 @@ pass_write_live(
 }
 
 static int
+keep_body(struct pass *pass, const struct body *body)
+{
+	pass_keep_body(pass, body);
+	return 0;
+}
+
+static int
+keep_all(struct pass *pass, const struct segment *s)
+{
+	TRY(fold_each(pass->spool, s->number, keep_entry, pass));
+	return pass_each_body(pass, keep_body);
+}
+
+static int
 refresh(struct pass *pass, const struct segment *s, struct catalogue_item *item)
 {
-	struct spool *spool = pass->spool;
-
-	buf_clear(&pass->entries);
+	content_clear(&pass->live);
 	pass->segment = s->number;
-	pass->count = pass->live_bytes = 0;
-	int result = compact_is_victim(pass, s)
-			 ? compact_segment(pass, s)
-			 : fold_each(spool, s->number, keep_entry, pass);
+	int result = compact_is_victim(pass, s) ? compact_segment(pass, s)
+						: keep_all(pass, s);
 	if (result == ERR_NOT_FOUND)
 		return 0; /* freed just now */
 	TRY(result);
 	TRY(pass_pace(pass, s->live_serial != 0 ? 0 : s->end));
-	item->entries = pass->count;
-	item->live_bytes = pass->live_bytes;
-	if (pass->count == 0)
+	if (pass->live.count == 0)
 		return 0;
-	return pass_write_live(pass, buf_span(&pass->entries), item);
+	return pass_write_live(pass, &pass->live, item);
 }
 
 void
@@ -218,6 +301,7 @@ add_items(struct pass *pass)
 	struct segment *all = segment_all(pass->spool, &count);
 	int result = 0;
 
+	pass->bodies = bodies_all(pass->spool, &pass->body_count);
 	for (size_t i = 0; i < count && result == 0; i++) {
 		if ((all[i].number & COPIES_BIT) != 0 ||
 		    all[i].number < pass->next.folded)
@@ -317,7 +401,8 @@ run_pass(struct spool *spool)
 		forget_files(&pass);
 	compact_done(&pass);
 	fold_done(&pass.fold);
-	buf_done(&pass.entries);
+	content_done(&pass.live);
+	mem_free(pass.bodies);
 	mem_free(pass.next.items);
 	atomic_store(&spool->checkpoint_error, result);
 	return result < 0 && pass.is_named ? 1 : result;

@@ -6,8 +6,17 @@
 #include "spool/internal.h"
 
 struct move {
-	struct slot from;
+	struct slot from; /* number 0: a body */
+	struct body body;
 	uint32_t to; /* place in the copies / FORMAT_ALIGN */
+};
+
+/* A live file's content. */
+struct content {
+	struct buf bodies, entries;
+	uint32_t body_count;
+	uint64_t count; /* of both */
+	uint64_t live_bytes; /* of what they tell of */
 };
 
 /* The segment of copies that a checkpoint writes; number 0: none. */
@@ -16,8 +25,7 @@ struct copies {
 	int file;
 	uint64_t end, synced;
 	struct buf bytes; /* of the file, before `end` */
-	struct buf entries; /* of its live file */
-	uint64_t live_bytes;
+	struct content live; /* its live file */
 	struct move *moves;
 	size_t count, capacity;
 };
@@ -32,8 +40,10 @@ struct pass {
 	/* The segment at hand. */
 	uint32_t segment;
 	struct segment *source; /* compaction: held */
-	struct buf entries;
-	uint64_t count, live_bytes;
+	struct content live;
+	uint64_t count; /* scrubbing: of what was read */
+	struct body *bodies; /* all there were, by place */
+	size_t body_count;
 	struct copies copies;
 };
 
@@ -44,9 +54,16 @@ MUST_CHECK int pass_pace(struct pass *pass, uint64_t bytes);
 bool pass_wants(struct pass *pass, struct live_entry *entry);
 /* It stays in the segment at hand. */
 void pass_keep(struct pass *pass, const struct live_entry *entry);
+void pass_keep_body(struct pass *pass, const struct body *body);
+void content_add(struct content *content, const struct live_entry *entry);
+void content_add_body(struct content *content, const struct live_body *body);
+void content_done(struct content *content);
+typedef int pass_body_fn(struct pass *pass, const struct body *body);
+/* Calls fn for each body that lives in the segment at hand. */
+MUST_CHECK int pass_each_body(struct pass *pass, pass_body_fn *fn);
 /* Writes the live file of item->segment, and says so in the item. */
 MUST_CHECK int pass_write_live(
-    struct pass *pass, struct span entries, struct catalogue_item *item);
+    struct pass *pass, struct content *content, struct catalogue_item *item);
 void pass_add_item(struct pass *pass, const struct catalogue_item *item);
 
 /* ---- scrub.c ----------------------------------------------------------- */

@@ -216,6 +216,8 @@ commit_outcome(struct spool *spool, const struct spool_outcome *outcome)
 		return;
 	atomic_fetch_sub(&spool->messages, 1);
 	segment_bury(spool, &slot);
+	if (slot.is_shared)
+		bodies_unref(spool, slot.len);
 }
 
 static void
@@ -310,6 +312,18 @@ fits(const struct spool *spool, const struct work *work,
 	       work->pieces + txn_pieces(txn) <= BATCH_PIECES_MAX;
 }
 
+/* Whether it goes into this batch; what it shares is then kept alive. */
+static bool
+take(struct spool *spool, const struct work *work, struct spool_txn *txn)
+{
+	if (spool->active)
+		txn_claim_body(txn, spool->active->number);
+	if (fits(spool, work, txn))
+		return true;
+	txn_release_body(txn);
+	return false;
+}
+
 static void
 gather(struct spool *spool, struct work *work)
 {
@@ -326,14 +340,16 @@ gather(struct spool *spool, struct work *work)
 			commit_refuse(pending_take(spool), code);
 			continue;
 		}
-		if (!fits(spool, work, spool->pending))
-			break;
 		struct spool_txn *txn = pending_take(spool);
+		if (!take(spool, work, txn)) {
+			pending_put_back(spool, txn);
+			break;
+		}
 		*work->last = txn;
 		work->last = &txn->next;
 		work->bytes += txn_size(txn);
 		work->pieces += txn_pieces(txn);
-		work->records += txn->records;
+		work->records += txn->records + txn->body.is_written;
 		work->txns++;
 	}
 }
@@ -455,6 +471,8 @@ fail_batch(struct spool *spool, struct work *work, int code)
 {
 	struct spool_txn *kept = NULL;
 
+	for (struct spool_txn *t = work->first; t; t = t->next)
+		txn_release_body(t);
 	segment_seal(spool);
 	count_failure(spool, code);
 	if (is_passing(code))

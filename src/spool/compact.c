@@ -107,7 +107,7 @@ write_out(struct pass *pass)
 
 /* The record under its new position; ERR_CORRUPT when it is damaged. */
 static int
-copy_record(struct pass *pass, const struct slot *slot)
+copy_record(struct pass *pass, const struct slot *slot, bool is_body)
 {
 	struct spool *spool = pass->spool;
 	struct copies *c = &pass->copies;
@@ -121,8 +121,8 @@ copy_record(struct pass *pass, const struct slot *slot)
 	if (n < 0)
 		return (int)n;
 	if ((size_t)n < len || !record_decode(p, spool->seal, &h) ||
-	    h.lsn != LSN(slot->segment, at) || h.type != RECORD_MESSAGE ||
-	    h.len != slot->len ||
+	    h.lsn != LSN(slot->segment, at) || h.len != slot->len ||
+	    !(is_body ? h.type == RECORD_BODY : record_is_message(h.type)) ||
 	    hash_crc32c(0, p + FORMAT_HEADER, h.len) != h.payload_crc)
 		return ERR_CORRUPT;
 	h.lsn = LSN(c->number, c->end);
@@ -138,7 +138,7 @@ copy_record(struct pass *pass, const struct slot *slot)
 /* ---- a segment --------------------------------------------------------- */
 
 static void
-note_move(struct pass *pass, const struct slot *from, uint64_t to)
+note_move(struct pass *pass, const struct move *move)
 {
 	struct copies *c = &pass->copies;
 
@@ -146,8 +146,15 @@ note_move(struct pass *pass, const struct slot *from, uint64_t to)
 		c->capacity = c->capacity ? 2 * c->capacity : 256;
 		c->moves = mem_resize(c->moves, c->capacity, sizeof *c->moves);
 	}
-	c->moves[c->count++] =
-	    (struct move){ *from, (uint32_t)(to / FORMAT_ALIGN) };
+	c->moves[c->count++] = *move;
+}
+
+static int
+write_enough(struct pass *pass, uint64_t bytes)
+{
+	TRY(pass_pace(pass, bytes));
+	return buf_size(&pass->copies.bytes) < WRITE_BYTES ? 0
+							   : write_out(pass);
 }
 
 static int
@@ -165,7 +172,7 @@ copy_entry(void *arg, struct live_entry *entry)
 
 	if (!pass_wants(pass, entry))
 		return 0;
-	int result = copy_record(pass, &slot);
+	int result = copy_record(pass, &slot, false);
 	if (result == ERR_CORRUPT) {
 		/* Whoever opens it will tell. */
 		pass_keep(pass, entry);
@@ -173,11 +180,42 @@ copy_entry(void *arg, struct live_entry *entry)
 	}
 	TRY(result);
 	entry->at = (uint32_t)(to / FORMAT_ALIGN);
-	live_encode(entry, &c->entries);
-	c->live_bytes += c->end - to;
-	note_move(pass, &slot, to);
-	TRY(pass_pace(pass, c->end - to));
-	return buf_size(&c->bytes) < WRITE_BYTES ? 0 : write_out(pass);
+	content_add(&c->live, entry);
+	const struct move move = { .from = slot, .to = entry->at };
+	note_move(pass, &move);
+	return write_enough(pass, c->end - to);
+}
+
+static int
+copy_body(struct pass *pass, const struct body *body)
+{
+	struct copies *c = &pass->copies;
+	const struct slot slot = {
+		.segment = body->segment,
+		.at = body->at,
+		.len = body->len,
+	};
+	const struct move move = {
+		.from = slot,
+		.body = *body,
+		.to = (uint32_t)(c->end / FORMAT_ALIGN),
+	};
+	uint64_t before = c->end;
+	int result = copy_record(pass, &slot, true);
+
+	if (result == ERR_CORRUPT) {
+		pass_keep_body(pass, body);
+		return 0;
+	}
+	TRY(result);
+	const struct live_body copy = {
+		.number = body->number,
+		.at = move.to,
+		.len = body->len,
+	};
+	content_add_body(&c->live, &copy);
+	note_move(pass, &move);
+	return write_enough(pass, c->end - before);
 }
 
 int
@@ -187,6 +225,8 @@ compact_segment(struct pass *pass, const struct segment *s)
 	int result = begin(pass);
 	if (result >= 0)
 		result = fold_each(pass->spool, s->number, copy_entry, pass);
+	if (result == 0)
+		result = pass_each_body(pass, copy_body);
 	segment_unref(pass->spool, pass->source);
 	pass->source = NULL;
 	return result;
@@ -205,9 +245,7 @@ compact_finish(struct pass *pass)
 		return 0;
 	TRY(write_out(pass));
 	TRY(io->datasync(io->owner, c->file));
-	item.entries = c->count;
-	item.live_bytes = c->live_bytes;
-	TRY(pass_write_live(pass, buf_span(&c->entries), &item));
+	TRY(pass_write_live(pass, &c->live, &item));
 	pass_add_item(pass, &item);
 	return 0;
 }
@@ -222,13 +260,16 @@ compact_adopt(struct pass *pass)
 		return;
 	segment_add_copies(spool, c->number, c->end, c->count);
 	for (size_t i = 0; i < c->count; i++) {
-		const struct slot *from = &c->moves[i].from;
+		const struct move *move = &c->moves[i];
+		const struct slot *from = &move->from;
 		const struct slot to = {
 			.segment = c->number,
-			.at = c->moves[i].to,
+			.at = move->to,
 		};
 		/* It may have died meanwhile. */
-		bool is_moved = index_move(&spool->index, from, &to);
+		bool is_moved = from->mno != 0
+				    ? index_move(&spool->index, from, &to)
+				    : bodies_move(spool, &move->body, &to);
 
 		segment_count_live(
 		    spool, is_moved ? from->segment : c->number, -1);
@@ -252,6 +293,6 @@ compact_done(struct pass *pass)
 		(void)spool->io->unlink(spool->io->owner, path);
 	}
 	buf_done(&c->bytes);
-	buf_done(&c->entries);
+	content_done(&c->live);
 	mem_free(c->moves);
 }

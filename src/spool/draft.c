@@ -35,6 +35,12 @@ spool_draft_size(const struct spool_draft *draft)
 	return draft->size;
 }
 
+void
+spool_draft_end_own(struct spool_draft *draft)
+{
+	draft->own = draft->size;
+}
+
 static void
 free_chunks(struct draft_chunk *chunk)
 {

@@ -16,8 +16,9 @@
 #include <inttypes.h>
 
 #define NONE UINT32_MAX
+#define MESSAGE_TYPES (1u << RECORD_MESSAGE | 1u << RECORD_ENVELOPE)
 #define OUTCOME_TYPES                                                          \
-	(SCAN_ALL & ~(1u << RECORD_MESSAGE)) /* all that may be damaged, too */
+	(SCAN_ALL & ~MESSAGE_TYPES) /* all that may be damaged, too */
 
 /* ---- outcomes ---------------------------------------------------------- */
 
@@ -73,6 +74,24 @@ add_outcomes(struct fold *fold, const struct record *record)
 	return true;
 }
 
+/* False: the record is not what it should be. */
+static bool
+find_body(struct spool *spool, const struct record *record)
+{
+	struct body body = {
+		.segment = LSN_SEGMENT(record->header.lsn),
+		.at = (uint32_t)(record->offset / FORMAT_ALIGN),
+		.len = record->header.len,
+	};
+	struct span octets;
+	uint32_t tenant;
+
+	if (!body_decode(record->payload, &body.number, &tenant, &octets))
+		return false;
+	bodies_found(spool, &body);
+	return true;
+}
+
 static bool
 fold_record(struct fold *fold, const struct record *record)
 {
@@ -87,7 +106,10 @@ fold_record(struct fold *fold, const struct record *record)
 		return add_outcomes(fold, record);
 	case RECORD_ORDER:
 		return order_decode(record->payload, &order);
+	case RECORD_BODY: /* known already where messages are */
+		return fold->live_only || find_body(fold->spool, record);
 	case RECORD_MESSAGE: /* in its own time */
+	case RECORD_ENVELOPE:
 	case RECORD_EVENT:
 	case RECORD_PAD:
 		return true;
@@ -134,6 +156,8 @@ fold_scan(struct fold *fold, uint32_t number)
 	TRY(segment_ref(fold->spool, number, &segment));
 	scan_segment(fold->spool, segment, &scan);
 	scan.wanted = OUTCOME_TYPES;
+	if (fold->live_only)
+		scan.wanted &= ~(1u << RECORD_BODY);
 	int result = fold_records(fold, segment, &scan);
 	scan_done(&scan);
 	segment_unref(fold->spool, segment);
@@ -224,29 +248,38 @@ fold_read_file(struct spool *spool, const char *path, struct buf *b)
 
 /* 1: the live file cannot be used. */
 static int
-each_of_file(struct spool *spool, const struct segment *segment,
-    live_entry_fn *fn, void *arg)
+read_live_file(struct spool *spool, const struct segment *segment,
+    struct buf *bytes, struct span *ret_bodies, struct span *ret_entries)
 {
 	char *AUTO_FREE path =
 	    live_path(spool, segment->number, segment->live_serial);
+	struct live_file file;
+	int result = fold_read_file(spool, path, bytes);
+
+	bool is_good = result == 0 &&
+		       live_file_decode(buf_span(bytes), spool->seal, &file,
+			   ret_bodies, ret_entries) &&
+		       file.segment == segment->number &&
+		       file.serial == segment->live_serial &&
+		       (segment->live_crc == 0 || /* the catalogue is lost */
+			   segment->live_crc == file.crc);
+	if (is_good)
+		return 0;
+	quarantine_file(spool, path,
+	    "a live file is missing or damaged: all messages of its "
+	    "segment count as live");
+	return 1;
+}
+
+static int
+each_of_file(struct spool *spool, const struct segment *segment,
+    live_entry_fn *fn, void *arg)
+{
 	struct live_entry entry = { 0 };
 	struct buf bytes = BUF_EMPTY;
-	struct live_file file;
-	struct span rest;
-	int result = fold_read_file(spool, path, &bytes);
+	struct span bodies, rest;
+	int result = read_live_file(spool, segment, &bytes, &bodies, &rest);
 
-	bool is_good =
-	    result == 0 &&
-	    live_file_decode(buf_span(&bytes), spool->seal, &file, &rest) &&
-	    file.segment == segment->number &&
-	    file.serial == segment->live_serial &&
-	    (segment->live_crc == 0 || /* the catalogue is lost */
-		segment->live_crc == file.crc);
-	result = is_good ? 0 : 1;
-	if (!is_good)
-		quarantine_file(spool, path,
-		    "a live file is missing or damaged: all messages of its "
-		    "segment count as live");
 	while (result == 0 && rest.len > 0) {
 		if (!live_decode(&rest, &entry))
 			result = ERR_CORRUPT; /* with a right checksum: a bug */
@@ -267,12 +300,10 @@ tell_damage(
 		.segment = segment->number,
 		.at = (uint32_t)(record->offset / FORMAT_ALIGN),
 	};
-	struct slot slot;
 
-	if (index_find(&spool->index, &place, &slot))
-		(void)index_mark_damaged(&spool->index, slot.mno);
 	quarantine(spool, segment, record->offset,
 	    record->next - record->offset, "damaged: a checksum is wrong");
+	quarantine_place(spool, &place);
 }
 
 static int
@@ -299,6 +330,7 @@ on_message_record(struct spool *spool, struct segment *segment,
 	entry.at = (uint32_t)(record->offset / FORMAT_ALIGN);
 	entry.len = record->header.len;
 	entry.is_file = body.is_file;
+	entry.body = body.is_shared ? body.shared.number : 0;
 	result = fn(arg, &entry);
 	live_entry_done(&entry);
 	mem_free(rcpts);
@@ -314,14 +346,14 @@ each_of_records(
 	int result;
 
 	scan_segment(spool, segment, &scan);
-	scan.wanted = 1u << RECORD_MESSAGE;
+	scan.wanted = MESSAGE_TYPES;
 	for (;;) {
 		result = scan_next(&scan, &record);
 		if (result < 0 || record.found == FOUND_END)
 			break;
 		if (record.found == FOUND_DAMAGE)
 			tell_damage(spool, segment, &record);
-		else if (record.header.type == RECORD_MESSAGE)
+		else if (record_is_message(record.header.type))
 			result =
 			    on_message_record(spool, segment, &record, fn, arg);
 		if (result < 0)
@@ -343,6 +375,90 @@ fold_each(struct spool *spool, uint32_t number, live_entry_fn *fn, void *arg)
 	}
 	if (result > 0)
 		result = each_of_records(spool, segment, fn, arg);
+	segment_unref(spool, segment);
+	return result;
+}
+
+/* ---- bodies of a segment ----------------------------------------------- */
+
+/* 1: there are some, or nobody knows. */
+static int
+may_have_bodies(struct spool *spool, const struct segment *segment)
+{
+	const struct spool_io *io = spool->io;
+	char *AUTO_FREE path =
+	    live_path(spool, segment->number, segment->live_serial);
+	char header[LIVE_HEADER];
+	struct live_file file;
+
+	int result = io->open(io->owner, path, O_RDONLY);
+	if (result < 0)
+		return 1;
+	int64_t n = io_read(io, result, header, sizeof header, 0);
+	(void)io->close(io->owner, result);
+	return n < (int64_t)sizeof header ||
+	       !live_file_decode_header(
+		   span_from(header, sizeof header), spool->seal, &file) ||
+	       file.bodies > 0;
+}
+
+/* 1: the live file cannot be used. */
+static int
+bodies_of_file(struct spool *spool, const struct segment *segment)
+{
+	struct buf bytes = BUF_EMPTY;
+	struct span bodies, entries;
+	struct live_body found;
+
+	if (!may_have_bodies(spool, segment))
+		return 0;
+	int result = read_live_file(spool, segment, &bytes, &bodies, &entries);
+	while (result == 0 && live_body_decode(&bodies, &found)) {
+		const struct body body = {
+			.number = found.number,
+			.segment = segment->number,
+			.at = found.at,
+			.len = found.len,
+		};
+
+		bodies_found(spool, &body);
+	}
+	buf_done(&bytes);
+	return result;
+}
+
+static int
+bodies_of_records(struct spool *spool, const struct segment *segment)
+{
+	struct record record;
+	struct scan scan;
+	int result;
+
+	scan_segment(spool, segment, &scan);
+	scan.wanted = 1u << RECORD_BODY;
+	do {
+		result = scan_next(&scan, &record);
+		/* What is damaged is told when messages are read. */
+		if (result == 0 && record.found == FOUND_RECORD &&
+		    record.header.type == RECORD_BODY)
+			(void)find_body(spool, &record);
+	} while (result == 0 && record.found != FOUND_END);
+	scan_done(&scan);
+	return result;
+}
+
+int
+fold_bodies(struct spool *spool, uint32_t number)
+{
+	struct segment *segment;
+	int result = 1;
+
+	TRY(segment_ref(spool, number, &segment));
+	if (segment->live_serial != 0)
+		result = bodies_of_file(spool, segment);
+	/* Without its catalogue a live file may be older than what moved. */
+	if (result > 0 || atomic_load(&spool->is_incomplete))
+		result = bodies_of_records(spool, segment);
 	segment_unref(spool, segment);
 	return result;
 }

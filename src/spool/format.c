@@ -154,13 +154,17 @@ batch_decode(struct span payload, struct batch *ret_batch)
 
 /* ---- message ------------------------------------------------------------ *
  * 0 mno | 8 id | 24 tenant | 28 stream | 32 flags | 36 class | 37 ret |
- * 38 body is in a file | 40 accepted | 48 expire | 56 not before |
+ * 38 where the body is | 40 accepted | 48 expire | 56 not before |
  * 64 body size | 72 envelope len | 76 prefix len | 80 len of what stands for
  * the body | 84 recipients
  * envelope: six strings, u16 len each; per recipient u16 and u16 len of address
- * and orcpt, u8 notify, address, orcpt */
+ * and orcpt, u8 notify, address, orcpt
+ * a reference, behind octets of the message's own: 0 number | 8 checksum of
+ * the BODY record's payload | 12 zeros */
 
 enum { STRING_COUNT = 6, RCPT_MIN = 5 };
+
+enum body_kind { BODY_INLINE, BODY_FILE, BODY_SHARED };
 
 static int
 add_to_len(uint64_t *len, struct span s)
@@ -231,15 +235,26 @@ put_envelope(uint8_t *p, const struct spool_envelope *e)
 	return p;
 }
 
+/* Of what stands for the body. */
+static uint64_t
+tail_length(const struct spool_envelope *e, const struct message_body *body)
+{
+	if (body->is_file)
+		return body->piece_crcs.len;
+	if (body->is_shared)
+		return body->own_octets.len + FORMAT_REFERENCE;
+	return e->body_size;
+}
+
 int
 message_encode(const struct spool_envelope *e, const struct message_body *body,
     struct buf *b)
 {
 	struct span tail = body->is_file ? body->piece_crcs : SPAN_EMPTY;
-	uint64_t env_len;
+	uint64_t env_len, tail_len = tail_length(e, body);
 
 	TRY(envelope_len(e, &env_len));
-	if (!body->is_file && e->body_size > UINT32_MAX / 4)
+	if (tail_len > UINT32_MAX / 4)
 		return ERR_LIMIT;
 	uint64_t total = FORMAT_MESSAGE + env_len + e->prefix.len + tail.len;
 	uint8_t *p = (uint8_t *)buf_reserve(b, total);
@@ -252,14 +267,16 @@ message_encode(const struct spool_envelope *e, const struct message_body *body,
 	put_u32(p + 32, e->flags);
 	p[36] = (uint8_t)e->class;
 	p[37] = e->ret;
-	p[38] = body->is_file;
+	p[38] = body->is_file ? BODY_FILE : BODY_INLINE;
+	if (body->is_shared)
+		p[38] = BODY_SHARED;
 	put_u64(p + 40, (uint64_t)e->accepted_us);
 	put_u64(p + 48, (uint64_t)e->expire_us);
 	put_u64(p + 56, (uint64_t)e->not_before_us);
 	put_u64(p + 64, e->body_size);
 	put_u32(p + 72, (uint32_t)env_len);
 	put_u32(p + 76, (uint32_t)e->prefix.len);
-	put_u32(p + 80, (uint32_t)(body->is_file ? tail.len : e->body_size));
+	put_u32(p + 80, (uint32_t)tail_len);
 	put_u32(p + 84, e->rcpt_count);
 	uint8_t *end = put_envelope(p + FORMAT_MESSAGE, e);
 	end = put_bytes(end, e->prefix);
@@ -308,9 +325,38 @@ is_sound(const struct spool_envelope *e, const struct message_body *body,
 	    e->rcpt_count > FORMAT_RCPT_MAX ||
 	    e->rcpt_count > body->rcpts.len / RCPT_MIN)
 		return false;
+	if (body->is_shared)
+		return tail_len >= FORMAT_REFERENCE &&
+		       tail_len - FORMAT_REFERENCE <= e->body_size &&
+		       e->body_size <= UINT32_MAX / 4;
 	if (!body->is_file)
 		return e->body_size == tail_len;
 	return tail_len == 4 * (uint64_t)message_pieces(e->body_size);
+}
+
+static void
+take_tail(
+    struct span tail, const struct spool_envelope *e, struct message_body *body)
+{
+	if (body->is_file) {
+		body->piece_crcs = tail;
+		return;
+	}
+	if (!body->is_shared) {
+		body->inline_octets = tail;
+		return;
+	}
+	if (tail.len < FORMAT_REFERENCE)
+		return;
+	size_t own = tail.len - FORMAT_REFERENCE;
+	const uint8_t *p = bytes_of(span_skip(tail, own));
+
+	body->own_octets = span_slice(tail, 0, own);
+	body->shared = (struct body_reference){
+		.number = get_u64(p),
+		.crc = get_u32(p + 8),
+		.size = (uint32_t)(e->body_size - own),
+	};
 }
 
 int
@@ -342,12 +388,13 @@ message_decode(struct span payload, struct spool_envelope *ret_envelope,
 		    payload, FORMAT_MESSAGE + env_len, get_u32(p + 76)),
 	};
 	memcpy(e.id.bytes, p + 8, sizeof e.id.bytes);
-	struct message_body body = { .is_file = p[38] != 0 };
-	struct span tail = span_skip(payload, head);
-	*(body.is_file ? &body.piece_crcs : &body.inline_octets) = tail;
+	struct message_body body = { .is_file = p[38] == BODY_FILE,
+		.is_shared = p[38] == BODY_SHARED };
 	body.rcpts = span_slice(payload, FORMAT_MESSAGE, env_len);
-	if (!take_strings(&body.rcpts, &e) || !is_sound(&e, &body, tail_len))
+	if (p[38] > BODY_SHARED || !take_strings(&body.rcpts, &e) ||
+	    !is_sound(&e, &body, tail_len))
 		return ERR_CORRUPT;
+	take_tail(span_skip(payload, head), &e, &body);
 	*ret_envelope = e;
 	*ret_body = body;
 	return 0;
@@ -376,6 +423,15 @@ message_decode_rcpts(
 }
 
 void
+reference_encode(const struct body_reference *body,
+    uint8_t ret_bytes[static FORMAT_REFERENCE])
+{
+	memset(ret_bytes, 0, FORMAT_REFERENCE);
+	put_u64(ret_bytes, body->number);
+	put_u32(ret_bytes + 8, body->crc);
+}
+
+void
 message_add_piece_crc(struct span piece, struct buf *crcs)
 {
 	put_u32((uint8_t *)buf_reserve(crcs, 4),
@@ -397,6 +453,30 @@ message_piece_crc(struct span piece_crcs, uint32_t i)
 {
 	BUG_UNLESS(piece_crcs.len / 4 > i);
 	return get_u32(bytes_of(piece_crcs) + 4 * (size_t)i);
+}
+
+/* ---- shared body -------------------------------------------------------- *
+ * 0 number | 8 tenant | 12 zeros | octets */
+
+void
+body_encode(
+    uint64_t number, uint32_t tenant, uint8_t ret_bytes[static FORMAT_BODY])
+{
+	memset(ret_bytes, 0, FORMAT_BODY);
+	put_u64(ret_bytes, number);
+	put_u32(ret_bytes + 8, tenant);
+}
+
+bool
+body_decode(struct span payload, uint64_t *ret_number, uint32_t *ret_tenant,
+    struct span *ret_octets)
+{
+	if (payload.len < FORMAT_BODY || get_u64(bytes_of(payload)) == 0)
+		return false;
+	*ret_number = get_u64(bytes_of(payload));
+	*ret_tenant = get_u32(bytes_of(payload) + 8);
+	*ret_octets = span_skip(payload, FORMAT_BODY);
+	return true;
 }
 
 /* ---- outcomes ----------------------------------------------------------- *

@@ -20,7 +20,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FORMAT_VERSION 2 /* 1 had no catalogue; it is read */
+#define FORMAT_VERSION                                                         \
+	3 /* 1 had no catalogue, 2 no shared bodies; both are read */
 #define FORMAT_PAGE 4096u /* batches start and end on pages */
 #define FORMAT_ALIGN 16u /* records start on multiples of it */
 #define FORMAT_HEADER 32u /* of a record */
@@ -28,16 +29,17 @@
 #define FORMAT_DONE 16u /* one item of a DONE record */
 #define FORMAT_DEFER 24u /* one item of a DEFER record */
 #define FORMAT_MESSAGE 88u /* fixed part of a MSG record */
+#define FORMAT_BODY 16u /* before the octets of a BODY record */
+#define FORMAT_REFERENCE 16u /* to a BODY record, of an ENVELOPE record */
 #define FORMAT_PIECE (256u << 10) /* of a large body, with its own checksum */
 #define FORMAT_RCPT_MAX 65535u /* recipients of one message */
 
-/* 3, 4, 8 and 9 are reserved: shared bodies, envelopes that refer to them,
- * dictionary entries, the end of a compacted segment. */
+/* 8 and 9 are reserved: dictionary entries, the end of a compacted segment. */
 enum record_type {
 	RECORD_BATCH = 1,
 	RECORD_MESSAGE = 2,
-	RECORD_BODY = 3,
-	RECORD_ENVELOPE = 4,
+	RECORD_BODY = 3, /* octets that several messages share */
+	RECORD_ENVELOPE = 4, /* a MSG that refers to them */
 	RECORD_DONE = 5,
 	RECORD_DEFER = 6,
 	RECORD_ORDER = 7,
@@ -131,18 +133,42 @@ void batch_encode(
     const struct batch *b, uint8_t ret_bytes[static FORMAT_BATCH]);
 bool batch_decode(struct span payload, struct batch *ret_batch);
 
+/* A MSG record, or an ENVELOPE. */
+static inline bool
+record_is_message(uint8_t type)
+{
+	return type == RECORD_MESSAGE || type == RECORD_ENVELOPE;
+}
+
+/* Which BODY record, and what it must be. */
+struct body_reference {
+	uint64_t number;
+	uint32_t crc; /* of its payload */
+	uint32_t size; /* octets of body */
+};
+
+/* A BODY record's payload: number and tenant, then the octets. */
+void body_encode(
+    uint64_t number, uint32_t tenant, uint8_t ret_bytes[static FORMAT_BODY]);
+bool body_decode(struct span payload, uint64_t *ret_number,
+    uint32_t *ret_tenant, struct span *ret_octets);
+
 /* The body in a MSG record: its octets, or the checksums of the pieces of the
- * file that has them. */
+ * file that has them. In an ENVELOPE record: octets of its own, which stand
+ * before those of the body that it shares. */
 struct message_body {
-	bool is_file;
+	bool is_file, is_shared;
 	struct span inline_octets;
 	struct span piece_crcs; /* 4 bytes each */
+	struct span own_octets; /* is_shared */
+	struct body_reference shared; /* is_shared */
 	struct span rcpts; /* for message_decode_rcpts */
 };
 
 /* Appends the fixed part, the envelope and the prefix, and piece_crcs if the
- * body is in a file; an inline body is to follow. ERR_LIMIT when a string or
- * the number of recipients is too large for the format: *b is as before. */
+ * body is in a file; an inline body is to follow, or so many octets as
+ * own_octets has, and a reference. ERR_LIMIT when a string or the number of
+ * recipients is too large for the format: *b is as before. */
 MUST_CHECK int message_encode(const struct spool_envelope *e,
     const struct message_body *body, struct buf *b);
 /* Spans look into payload. rcpts stays NULL. */
@@ -152,6 +178,8 @@ MUST_CHECK int message_decode(struct span payload,
 uint64_t message_decode_head_len(struct span payload);
 MUST_CHECK int message_decode_rcpts(
     struct span rcpts, uint32_t count, struct spool_rcpt *ret_rcpts);
+void reference_encode(const struct body_reference *body,
+    uint8_t ret_bytes[static FORMAT_REFERENCE]);
 void message_add_piece_crc(struct span piece, struct buf *crcs);
 uint32_t message_pieces(uint64_t body_size);
 uint32_t message_piece_crc(struct span piece_crcs, uint32_t i);

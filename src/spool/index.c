@@ -190,7 +190,7 @@ compare_place(const void *a, const void *b)
 }
 
 struct slot *
-index_all(struct index *index, bool files_only, size_t *ret_count)
+index_all(struct index *index, enum index_which which, size_t *ret_count)
 {
 	struct slot *all = NULL;
 	size_t count = 0, capacity = 0;
@@ -202,7 +202,9 @@ index_all(struct index *index, bool files_only, size_t *ret_count)
 		for (size_t k = 0; k < shard->size; k++) {
 			const struct slot *at = &shard->table[k];
 
-			if (at->mno == 0 || (files_only && !at->is_file))
+			if (at->mno == 0 ||
+			    (which == INDEX_FILES && !at->is_file) ||
+			    (which == INDEX_SHARED && !at->is_shared))
 				continue;
 			if (count == capacity) {
 				capacity = capacity ? 2 * capacity : 64;

@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/time.h"
+#include "spool/bodies.h"
 #include "spool/format.h"
 #include "spool/io.h"
 #include "spool/live.h"
@@ -55,7 +56,7 @@ struct segment {
 	int file; /* -1: closed for now */
 	uint64_t end; /* of what counts; grows while active */
 	uint64_t attested; /* recovery: below this all was durable */
-	uint64_t live; /* messages with a live recipient */
+	uint64_t live; /* messages with a live recipient, bodies they share */
 	uint64_t live_serial; /* of its live file in force; 0: none */
 	uint32_t live_crc;
 	uint64_t entries, live_bytes; /* in that file; of their records */
@@ -141,10 +142,12 @@ struct slot {
 	uint64_t mno; /* 0: empty */
 	uint32_t segment;
 	uint32_t at; /* offset / FORMAT_ALIGN */
-	uint32_t len; /* of the payload */
+	/* Of the payload; where a body is shared, the handle of that. */
+	uint32_t len;
 	uint16_t live; /* recipients that are not done */
-	uint8_t is_file;
-	uint8_t is_damaged; /* found wrong on reading, and set aside */
+	uint8_t is_file : 1;
+	uint8_t is_shared : 1;
+	uint8_t is_damaged : 1; /* found wrong on reading, and set aside */
 };
 
 #define INDEX_SHARDS 64
@@ -169,9 +172,13 @@ uint32_t index_settle(
     struct index *index, uint64_t mno, uint32_t n, struct slot *ret_slot);
 /* True when it was not marked before. */
 bool index_mark_damaged(struct index *index, uint64_t mno);
-/* All slots in the order of the log, or only those whose body has a file;
- * mem_free them. */
-struct slot *index_all(struct index *index, bool files_only, size_t *ret_count);
+
+enum index_which { INDEX_ALL, INDEX_FILES, INDEX_SHARED };
+
+/* All slots in the order of the log, or only those whose body has a file, or
+ * is shared; mem_free them. */
+struct slot *index_all(
+    struct index *index, enum index_which which, size_t *ret_count);
 uint64_t index_bytes(struct index *index);
 /* The slot with this place. Looks at all of them. */
 bool index_find(
@@ -245,7 +252,19 @@ struct spool_txn {
 	void *arg;
 	struct buf message; /* MSG record up to an inline body */
 	struct spool_draft *draft;
+	uint32_t message_len; /* payload of the MSG record */
 	uint32_t inline_len;
+
+	/* The body that the message shares; number 0: none. */
+	struct txn_body {
+		uint64_t number;
+		uint32_t tenant;
+		uint32_t len; /* payload */
+		bool is_claimed;
+		bool is_written; /* before the message, this time */
+		uint8_t head[FORMAT_HEADER + FORMAT_BODY];
+	} body;
+
 	struct slot slot; /* what the index will get; mno 0: no message */
 	struct buf rest; /* other records, whole */
 	enum record_type open_type;
@@ -272,6 +291,11 @@ uint64_t txn_size(const struct spool_txn *txn);
 size_t txn_pieces(const struct spool_txn *txn);
 /* Fills lsns and checksums of headers, adds its pieces to iov. */
 size_t txn_stamp(struct spool_txn *txn, uint64_t lsn, struct iovec *iov);
+/* It is going to be written to this segment: decides whether a body that it
+ * shares must be written as well, and keeps that alive. */
+void txn_claim_body(struct spool_txn *txn, uint32_t segment);
+/* It was not written after all. */
+void txn_release_body(struct spool_txn *txn);
 /* Removes the body file of a transaction that will not be. */
 void txn_abandon(struct spool_txn *txn);
 
@@ -327,6 +351,7 @@ struct spool_draft {
 	struct spool *spool;
 	uint64_t mno;
 	uint64_t size;
+	uint64_t own; /* octets at the front that no other message has */
 	struct draft_chunk *first, *last;
 	int error;
 	int file; /* -1: in memory */
@@ -359,6 +384,14 @@ void quarantine(struct spool *spool, struct segment *segment, uint64_t offset,
 /* Counts a file that is not what it should be. */
 void quarantine_file(
     struct spool *spool, const char *path, const char *problem);
+/* A message that must not be sent. */
+void quarantine_message(
+    struct spool *spool, const struct slot *slot, const char *problem);
+/* A body, and all the messages that share it: none is given out again. */
+void quarantine_body(
+    struct spool *spool, const struct body *body, const char *problem);
+/* What stands at this place must not be sent; the place was set aside. */
+void quarantine_place(struct spool *spool, const struct slot *place);
 
 /* ---- fold.c ------------------------------------------------------------ */
 
@@ -393,6 +426,8 @@ typedef int live_entry_fn(void *arg, struct live_entry *entry);
  * one, from its records; stops at the first negative code. */
 MUST_CHECK int fold_each(
     struct spool *spool, uint32_t number, live_entry_fn *fn, void *arg);
+/* Tells the table of the shared bodies that live in a segment. */
+MUST_CHECK int fold_bodies(struct spool *spool, uint32_t number);
 char *live_path(const struct spool *spool, uint32_t segment, uint64_t serial);
 /* Appends all of a file. */
 MUST_CHECK int fold_read_file(
@@ -414,6 +449,7 @@ void *folder_thread(void *spool);
 struct stored {
 	char *bytes;
 	size_t size;
+	uint32_t len; /* of the payload */
 	struct spool_envelope envelope; /* looks into bytes and rcpts */
 	struct message_body body;
 	struct spool_rcpt *rcpts;
@@ -424,8 +460,17 @@ struct stored {
 MUST_CHECK int stored_load(struct spool *spool, const struct segment *segment,
     const struct slot *slot, bool whole, struct stored *ret_stored);
 void stored_done(struct stored *stored);
-/* Reads all of a message as delivery would. ERR_CORRUPT: it was set aside. */
+/* Opens one without reading a body that it shares: many may share that. */
+MUST_CHECK int message_open_own(
+    struct spool *spool, uint64_t mno, struct spool_message **ret_message);
+/* Reads all of a message as delivery would, but for a shared body. ERR_CORRUPT:
+ * it was set aside. */
 MUST_CHECK int message_check(struct spool *spool, uint64_t mno);
+/* A BODY record, read and checked; hold its segment. mem_free it. */
+MUST_CHECK int body_load(struct spool *spool, const struct segment *segment,
+    const struct body *body, char **ret_record);
+/* Reads a shared body. ERR_CORRUPT: it was set aside. */
+MUST_CHECK int body_check(struct spool *spool, const struct body *body);
 
 /* ---- verify.c ---------------------------------------------------------- */
 
@@ -466,6 +511,8 @@ struct spool {
 
 	struct segments segments;
 	struct index index;
+	struct bodies bodies;
+	struct recent recent;
 	struct queue queue; /* to the committer */
 	struct queue stage; /* to the stager */
 

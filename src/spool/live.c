@@ -152,13 +152,18 @@ live_apply(struct live_entry *entry, const struct spool_outcome *outcome)
 
 /* ---- their bytes -------------------------------------------------------- *
  * 0 mno | 8 at | 12 len | 16 tenant | 20 stream | 24 flags | 28 class |
- * 29 bits | 30 runs | 32 accepted | 40 expire | [48 not before]
+ * 29 bits | 30 runs | 32 accepted | 40 expire | [not before] | [body]
  * run: 0 first | 2 recipients | 4 notify | 5 attempts | 6 bits | 7 len of the
  * domain | [9 due] | domain */
 
 enum { ENTRY_FIXED = 48, RUN_FIXED = 9 };
 
-enum { ENTRY_FILE = 1, ENTRY_SENDER = 2, ENTRY_NOT_BEFORE = 4 };
+enum {
+	ENTRY_FILE = 1,
+	ENTRY_SENDER = 2,
+	ENTRY_NOT_BEFORE = 4,
+	ENTRY_BODY = 8,
+};
 
 enum { RUN_WARNED = 1, RUN_DUE = 2 };
 
@@ -188,7 +193,8 @@ void
 live_encode(const struct live_entry *entry, struct buf *b)
 {
 	const struct spool_live *m = &entry->message;
-	size_t len = ENTRY_FIXED + (m->not_before_us != 0 ? 8 : 0);
+	size_t body_at = ENTRY_FIXED + (m->not_before_us != 0 ? 8 : 0);
+	size_t len = body_at + (entry->body != 0 ? 8 : 0);
 	uint8_t *p = (uint8_t *)buf_reserve(b, len);
 
 	put_u64(p, m->mno);
@@ -200,12 +206,15 @@ live_encode(const struct live_entry *entry, struct buf *b)
 	p[28] = (uint8_t)m->class;
 	p[29] = (uint8_t)((entry->is_file ? ENTRY_FILE : 0) |
 			  (m->has_sender ? ENTRY_SENDER : 0) |
+			  (entry->body != 0 ? ENTRY_BODY : 0) |
 			  (m->not_before_us != 0 ? ENTRY_NOT_BEFORE : 0));
 	put_u16(p + 30, (uint16_t)m->run_count);
 	put_u64(p + 32, (uint64_t)m->accepted_us);
 	put_u64(p + 40, (uint64_t)m->expire_us);
 	if (m->not_before_us != 0)
 		put_u64(p + ENTRY_FIXED, (uint64_t)m->not_before_us);
+	if (entry->body != 0)
+		put_u64(p + body_at, entry->body);
 	buf_added(b, len);
 	for (uint32_t i = 0; i < m->run_count; i++)
 		encode_run(&entry->runs[i], b);
@@ -264,11 +273,14 @@ live_decode(struct span *rest, struct live_entry *entry)
 	if (rest->len < ENTRY_FIXED)
 		return false;
 	fixed += p[29] & ENTRY_NOT_BEFORE ? 8 : 0;
+	size_t body_at = fixed;
+	fixed += p[29] & ENTRY_BODY ? 8 : 0;
 	if (rest->len < fixed || p[28] > SPOOL_BULK || get_u64(p) == 0)
 		return false;
 	entry->at = get_u32(p + 8);
 	entry->len = get_u32(p + 12);
 	entry->is_file = (p[29] & ENTRY_FILE) != 0;
+	entry->body = p[29] & ENTRY_BODY ? get_u64(p + body_at) : 0;
 	entry->message = (struct spool_live){
 		.mno = get_u64(p),
 		.tenant = get_u32(p + 16),
@@ -287,15 +299,42 @@ live_decode(struct span *rest, struct live_entry *entry)
 }
 
 /* ---- live file ---------------------------------------------------------- *
- * 0 magic | 4 checksum of the header | 8 segment | 12 checksum of the entries |
- * 16 serial | 24 entries | 32 octets of them | 40 zeros */
+ * 0 magic | 4 checksum of the header | 8 segment | 12 checksum of the rest |
+ * 16 serial | 24 bodies and entries | 32 octets of them | 40 bodies | 44 zeros
+ * body: 0 number | 8 at | 12 len */
 
 void
-live_file_encode(struct live_file *file, uint32_t seal, struct span entries,
+live_body_encode(const struct live_body *body, struct buf *b)
+{
+	uint8_t *p = (uint8_t *)buf_reserve(b, LIVE_BODY);
+
+	put_u64(p, body->number);
+	put_u32(p + 8, body->at);
+	put_u32(p + 12, body->len);
+	buf_added(b, LIVE_BODY);
+}
+
+bool
+live_body_decode(struct span *rest, struct live_body *ret_body)
+{
+	if (rest->len < LIVE_BODY)
+		return false;
+	const uint8_t *p = bytes_of(*rest);
+	*ret_body = (struct live_body){
+		.number = get_u64(p),
+		.at = get_u32(p + 8),
+		.len = get_u32(p + 12),
+	};
+	*rest = span_skip(*rest, LIVE_BODY);
+	return ret_body->number != 0;
+}
+
+void
+live_file_encode(struct live_file *file, uint32_t seal, struct span content,
     uint8_t ret_header[static LIVE_HEADER])
 {
-	file->len = entries.len;
-	file->crc = hash_crc32c(seal, entries.ptr, entries.len);
+	file->len = content.len;
+	file->crc = hash_crc32c(seal, content.ptr, content.len);
 	memset(ret_header, 0, LIVE_HEADER);
 	put_u32(ret_header, LIVE_MAGIC);
 	put_u32(ret_header + 8, file->segment);
@@ -303,32 +342,48 @@ live_file_encode(struct live_file *file, uint32_t seal, struct span entries,
 	put_u64(ret_header + 16, file->serial);
 	put_u64(ret_header + 24, file->count);
 	put_u64(ret_header + 32, file->len);
+	put_u32(ret_header + 40, file->bodies);
 	put_u32(
 	    ret_header + 4, hash_crc32c(seal, ret_header + 8, LIVE_HEADER - 8));
 }
 
 bool
-live_file_decode(struct span bytes, uint32_t seal, struct live_file *ret_file,
-    struct span *ret_entries)
+live_file_decode_header(
+    struct span bytes, uint32_t seal, struct live_file *ret_file)
 {
 	const uint8_t *p = bytes_of(bytes);
 
 	if (bytes.len < LIVE_HEADER || get_u32(p) != LIVE_MAGIC ||
 	    get_u32(p + 4) != hash_crc32c(seal, p + 8, LIVE_HEADER - 8))
 		return false;
-	struct live_file file = {
+	*ret_file = (struct live_file){
 		.segment = get_u32(p + 8),
 		.crc = get_u32(p + 12),
 		.serial = get_u64(p + 16),
 		.count = get_u64(p + 24),
 		.len = get_u64(p + 32),
+		.bodies = get_u32(p + 40),
 	};
-	struct span entries = span_skip(bytes, LIVE_HEADER);
-	if (file.len != entries.len ||
-	    hash_crc32c(seal, entries.ptr, entries.len) != file.crc)
+	return true;
+}
+
+bool
+live_file_decode(struct span bytes, uint32_t seal, struct live_file *ret_file,
+    struct span *ret_bodies, struct span *ret_entries)
+{
+	struct live_file file;
+
+	if (!live_file_decode_header(bytes, seal, &file))
 		return false;
+	struct span content = span_skip(bytes, LIVE_HEADER);
+	if (file.len != content.len ||
+	    hash_crc32c(seal, content.ptr, content.len) != file.crc ||
+	    file.bodies > content.len / LIVE_BODY)
+		return false;
+	size_t bodies = (size_t)file.bodies * LIVE_BODY;
 	*ret_file = file;
-	*ret_entries = entries;
+	*ret_bodies = span_slice(content, 0, bodies);
+	*ret_entries = span_skip(content, bodies);
 	return true;
 }
 

@@ -43,6 +43,17 @@ is_stopping(struct spool *spool)
 	return is_stopping;
 }
 
+/* False: the body that it shares cannot be read. */
+static bool
+share(struct load *load, const struct live_entry *entry, struct slot *slot)
+{
+	const struct body body = bodies_ref(load->spool, entry->body);
+
+	slot->is_shared = true;
+	slot->len = body.handle;
+	return body.segment != 0 && !body.is_damaged;
+}
+
 static int
 on_entry(void *arg, struct live_entry *entry)
 {
@@ -63,8 +74,13 @@ on_entry(void *arg, struct live_entry *entry)
 		.live = (uint16_t)live,
 		.is_file = entry->is_file,
 	};
+	bool is_readable = entry->body == 0 || share(load, entry, &slot);
 	segment_count_live(spool, slot.segment, 1);
 	index_put(&spool->index, &slot);
+	/* It is still told of: its sender must hear. */
+	if (!is_readable)
+		quarantine_message(spool, &slot,
+		    "the body that it shares is missing or damaged");
 	atomic_fetch_add(&spool->recipients, live);
 	atomic_fetch_add(&spool->messages, 1);
 	if (load->on_message)
@@ -93,6 +109,28 @@ load_segments(
 	return 0;
 }
 
+/* The bodies that messages share, before any message. Those of the log's tail
+ * came with the outcomes. */
+static int
+load_bodies(struct load *load, const struct segment *all, size_t count)
+{
+	struct spool *spool = load->spool;
+
+	for (size_t i = 0; i < count; i++) {
+		const struct segment *s = &all[i];
+		bool is_tail = (s->number & COPIES_BIT) == 0 &&
+			       s->number >= spool->segments.folded;
+		bool is_empty =
+		    s->live_serial == 0 && !atomic_load(&spool->is_incomplete);
+
+		if (is_stopping(spool))
+			return -ECANCELED;
+		if (!is_tail && !is_empty)
+			TRY(fold_bodies(spool, s->number));
+	}
+	return 0;
+}
+
 /* The outcomes of all that no checkpoint covers. */
 static int
 load_outcomes(struct load *load, const struct segment *all, size_t count)
@@ -115,7 +153,7 @@ load_outcomes(struct load *load, const struct segment *all, size_t count)
 
 /* ---- body files -------------------------------------------------------- */
 
-struct bodies {
+struct body_files {
 	struct spool *spool;
 	struct map *seen;
 	uint64_t *orphans;
@@ -125,7 +163,7 @@ struct bodies {
 static void
 on_body(void *arg, const char *name)
 {
-	struct bodies *bodies = arg;
+	struct body_files *bodies = arg;
 	struct slot slot;
 	uint64_t mno;
 
@@ -145,11 +183,11 @@ on_body(void *arg, const char *name)
 
 /* A message whose body is gone is still told of: its sender must hear. */
 static void
-mark_bodiless(struct bodies *bodies)
+mark_bodiless(struct body_files *bodies)
 {
 	struct spool *spool = bodies->spool;
 	size_t count;
-	struct slot *all = index_all(&spool->index, true, &count);
+	struct slot *all = index_all(&spool->index, INDEX_FILES, &count);
 
 	for (size_t i = 0; i < count; i++) {
 		char *AUTO_FREE path = body_path(spool, all[i].mno);
@@ -168,7 +206,7 @@ static int
 check_bodies(struct spool *spool)
 {
 	const struct spool_io *io = spool->io;
-	struct bodies bodies = { .spool = spool, .seen = map_new() };
+	struct body_files bodies = { .spool = spool, .seen = map_new() };
 	char *AUTO_FREE directory = mem_printf("%s/big", spool->directory);
 
 	int result = io->list(io->owner, directory, on_body, &bodies);
@@ -214,11 +252,15 @@ load_all(struct spool *spool, spool_live_fn *on_message, void *arg)
 	atomic_store(&spool->load_total, (unsigned)(2 * count + 1));
 	int result = load_outcomes(&load, all, count);
 	if (result == 0)
+		result = load_bodies(&load, all, count);
+	if (result == 0)
 		result = load_segments(&load, all, count, true);
 	if (result == 0)
 		result = load_segments(&load, all, count, false);
 	if (result == 0)
 		result = check_bodies(spool);
+	if (result == 0)
+		bodies_settle(spool);
 	if (result == 0 && on_message)
 		on_message(arg, NULL);
 	fold_done(&load.fold);

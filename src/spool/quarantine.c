@@ -12,6 +12,7 @@
 #define QUARANTINE_FILES 1000
 #define QUARANTINE_BYTES (1u << 20)
 #define TOLD_MAX (1u << 16)
+#define ENVELOPE_SHOWN 4096u /* of a message whose length nobody knows */
 
 /* Recovery, checkpoints and verification look at the same places. */
 static bool
@@ -62,4 +63,70 @@ quarantine_file(struct spool *spool, const char *path, const char *problem)
 		return;
 	}
 	atomic_fetch_add(&spool->quarantined, 1);
+}
+
+void
+quarantine_message(
+    struct spool *spool, const struct slot *slot, const char *problem)
+{
+	uint64_t len = slot->is_shared ? ENVELOPE_SHOWN
+				       : FORMAT_HEADER + (uint64_t)slot->len;
+	struct segment *segment;
+
+	if (!index_mark_damaged(&spool->index, slot->mno))
+		return;
+	if (segment_ref(spool, slot->segment, &segment) < 0) {
+		/* It has moved, or its file cannot be opened: it is counted
+		 * all the same. */
+		char *AUTO_FREE path = segment_path(spool, slot->segment);
+
+		quarantine_file(spool, path, problem);
+		return;
+	}
+	quarantine(
+	    spool, segment, (uint64_t)slot->at * FORMAT_ALIGN, len, problem);
+	segment_unref(spool, segment);
+}
+
+static void
+quarantine_sharers(struct spool *spool, uint32_t handle)
+{
+	size_t count;
+	struct slot *all = index_all(&spool->index, INDEX_SHARED, &count);
+
+	for (size_t i = 0; i < count; i++) {
+		if (all[i].len == handle)
+			quarantine_message(spool, &all[i],
+			    "the body that it shares is damaged");
+	}
+	mem_free(all);
+}
+
+void
+quarantine_body(
+    struct spool *spool, const struct body *body, const char *problem)
+{
+	struct segment *segment;
+
+	if (!bodies_mark_damaged(spool, body))
+		return;
+	if (segment_ref(spool, body->segment, &segment) == 0) {
+		quarantine(spool, segment, (uint64_t)body->at * FORMAT_ALIGN,
+		    FORMAT_HEADER + (uint64_t)body->len, problem);
+		segment_unref(spool, segment);
+	}
+	recent_forget(&spool->recent, body->number);
+	quarantine_sharers(spool, body->handle);
+}
+
+void
+quarantine_place(struct spool *spool, const struct slot *place)
+{
+	struct slot slot;
+	struct body body;
+
+	if (index_find(&spool->index, place, &slot))
+		(void)index_mark_damaged(&spool->index, slot.mno);
+	else if (bodies_find_at(spool, place, &body))
+		quarantine_body(spool, &body, "damaged: a checksum is wrong");
 }

@@ -33,6 +33,28 @@ check_entry(void *arg, struct live_entry *entry)
 	return pass_pace(pass, FORMAT_HEADER + (uint64_t)entry->len);
 }
 
+static int
+check_bodies(struct pass *pass)
+{
+	size_t count;
+	struct body *all = bodies_all(pass->spool, &count);
+	int result = 0;
+
+	for (size_t i = 0; i < count && result == 0; i++) {
+		if (all[i].segment != pass->segment || all[i].is_damaged ||
+		    !bodies_is_at(pass->spool, &all[i]))
+			continue;
+		result = body_check(pass->spool, &all[i]);
+		if (result == ERR_CORRUPT || result == ERR_NOT_FOUND)
+			result = 0;
+		if (result == 0)
+			result = pass_pace(pass, all[i].len);
+		pass->count++;
+	}
+	mem_free(all);
+	return result;
+}
+
 static void
 scrub_segment(struct spool *spool, uint32_t number)
 {
@@ -44,7 +66,8 @@ scrub_segment(struct spool *spool, uint32_t number)
 	uint64_t before = atomic_load(&spool->quarantined);
 
 	/* A disk that cannot be read now is read again the next time round. */
-	IGNORE(fold_each(spool, number, check_entry, &pass));
+	if (fold_each(spool, number, check_entry, &pass) == 0)
+		IGNORE(check_bodies(&pass));
 	/* Its live file may be what is damaged: the next checkpoint writes it
 	 * anew. */
 	if (atomic_load(&spool->quarantined) > before)

@@ -27,6 +27,7 @@
 #define FREE_FULL_PART 25
 #define PASS_SEGMENTS 8
 #define PASS_AGE_US (60 * US_PER_S)
+#define SHARE_MIN (16u << 10)
 #define SCRUB_PERIOD_US (INT64_C(7) * 24 * 3600 * US_PER_S)
 #define PASS_RATE (UINT64_C(64) << 20)
 /* Beyond a batch's pieces: one transaction that has more by itself. */
@@ -118,7 +119,8 @@ spool_stats(struct spool *spool, struct spool_stats *ret_stats)
 	struct spool_stats stats = {
 		.messages = atomic_load(&spool->messages),
 		.recipients = atomic_load(&spool->recipients),
-		.index_bytes = index_bytes(&spool->index),
+		.index_bytes = index_bytes(&spool->index) + bodies_bytes(spool),
+		.recent_bytes = recent_bytes(&spool->recent),
 		.bytes_written = atomic_load(&spool->bytes_written),
 		.batches = atomic_load(&spool->batches),
 		.syncs = atomic_load(&spool->syncs),
@@ -136,6 +138,7 @@ spool_stats(struct spool *spool, struct spool_stats *ret_stats)
 		.loaded_percent = loaded_percent(spool),
 	};
 
+	bodies_count(spool, &stats.bodies_shared, &stats.messages_sharing);
 	(void)pthread_mutex_lock(&spool->segments.lock);
 	stats.segments = spool->segments.count;
 	stats.segments_free = spool->segments.pool_count;
@@ -191,6 +194,8 @@ fill_options(const struct spool_options *given)
 		o.pass_rate = PASS_RATE;
 	if (o.scrub_period_us == 0)
 		o.scrub_period_us = SCRUB_PERIOD_US;
+	if (o.share_min == 0)
+		o.share_min = SHARE_MIN;
 	return o;
 }
 
@@ -209,6 +214,8 @@ spool_new(const struct spool_options *options)
 	spool->damage = map_new();
 	atomic_store(&spool->next_mno, 1);
 	index_init(&spool->index);
+	bodies_init(&spool->bodies);
+	recent_init(&spool->recent);
 	queue_init(&spool->queue);
 	queue_init(&spool->stage);
 	(void)pthread_mutex_init(&spool->segments.lock, NULL);
@@ -226,6 +233,8 @@ spool_free(struct spool *spool)
 	queue_done(&spool->stage);
 	segments_free(spool);
 	index_done(&spool->index);
+	bodies_done(&spool->bodies);
+	recent_done(&spool->recent);
 	standing_free(&spool->orders);
 	map_free(&spool->damage, NULL);
 	if (spool->lock_file >= 0)

@@ -50,6 +50,9 @@ struct spool_options {
 	uint64_t pass_rate; /* bytes a second it reads and writes; 0: 64 MiB */
 	int64_t scrub_period_us; /* within it all that waits is read again;
 				    0: a week */
+	uint64_t share_bytes; /* memory for bodies that may be shared; 0: each
+				 message is stored with its own */
+	uint64_t share_min; /* smaller ones never are; 0: 16 KiB */
 };
 
 /* Locks the directory (ERR_EXISTS when another process has it), repairs the
@@ -90,6 +93,10 @@ struct spool_draft;
 struct spool_draft *spool_draft_new(struct spool *spool, uint64_t mno);
 /* -ENOSPC and other errors of the disk; the draft is then only good to free. */
 MUST_CHECK int spool_draft_write(struct spool_draft *draft, struct span piece);
+/* What was written so far belongs to this message alone, as its header does.
+ * What follows is stored once for all messages of its tenant that have the same
+ * and come soon after one another. */
+void spool_draft_end_own(struct spool_draft *draft);
 uint64_t spool_draft_size(const struct spool_draft *draft);
 void spool_draft_free(struct spool_draft **draft); /* removes its file, too */
 
@@ -297,7 +304,10 @@ struct spool_stats {
 	uint64_t messages; /* with a live recipient */
 	uint64_t recipients; /* live */
 	uint64_t segments, segments_free;
-	uint64_t index_bytes; /* memory */
+	uint64_t index_bytes; /* memory, with the table of shared bodies */
+	uint64_t recent_bytes; /* memory: bodies that may be shared */
+	uint64_t bodies_shared; /* stored for several messages */
+	uint64_t messages_sharing; /* that need them */
 	uint64_t bytes_written; /* since open */
 	uint64_t batches, syncs, transactions;
 	uint64_t sync_us_total, sync_us_max;

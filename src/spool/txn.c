@@ -4,7 +4,8 @@
  * A transaction as bytes: everything is serialised and summed in the thread
  * that brings it, so that the committer only stamps positions. The message
  * stands first, whatever the order of the calls: an outcome in the same
- * transaction refers to it.
+ * transaction refers to it. A body that it shares stands before it, where the
+ * log has none: no part of the transaction, for without it nobody needs it.
  */
 
 #include "base/bug.h"
@@ -76,6 +77,53 @@ message_crc(const struct spool_txn *txn)
 	return crc;
 }
 
+/* Behind the envelope: what is the message's alone, and the reference. */
+static void
+add_shared(struct spool_txn *txn, const struct message_body *body)
+{
+	size_t rest = body->own_octets.len;
+
+	for (const struct draft_chunk *c = txn->draft->first; rest > 0;
+	     c = c->next) {
+		size_t part = rest < c->len ? rest : c->len;
+
+		buf_append(&txn->message, span_from(c->bytes, part));
+		rest -= part;
+	}
+	reference_encode(&body->shared,
+	    (uint8_t *)buf_reserve(&txn->message, FORMAT_REFERENCE));
+	buf_added(&txn->message, FORMAT_REFERENCE);
+}
+
+/* The body's record, should it have to be written. */
+static void
+prepare_body(struct spool_txn *txn, const struct body_reference *shared)
+{
+	struct txn_body *body = &txn->body;
+	const struct record_header h = {
+		.type = RECORD_BODY,
+		.len = FORMAT_BODY + shared->size,
+		.payload_crc = shared->crc,
+	};
+
+	body->number = shared->number;
+	body->len = h.len;
+	record_encode(&h, txn->spool->seal, body->head);
+	body_encode(shared->number, body->tenant, body->head + FORMAT_HEADER);
+}
+
+static void
+add_header(struct spool_txn *txn)
+{
+	struct record_header h = {
+		.type = txn->slot.is_shared ? RECORD_ENVELOPE : RECORD_MESSAGE,
+		.len = txn->message_len,
+		.payload_crc = message_crc(txn),
+	};
+
+	record_encode(&h, txn->spool->seal, (uint8_t *)txn->message.ptr);
+}
+
 static int
 encode_message(struct spool_txn *txn, const struct spool_envelope *envelope)
 {
@@ -86,24 +134,31 @@ encode_message(struct spool_txn *txn, const struct spool_envelope *envelope)
 	TRY(draft_finish(draft));
 	e.body_size = draft->size;
 	body.piece_crcs = buf_span(&draft->piece_crcs);
+	body.is_shared =
+	    recent_match(txn->spool, e.tenant, draft, &body.shared);
+	if (body.is_shared)
+		/* Only its length counts: it is in pieces. */
+		body.own_octets = span_from("", (size_t)draft->own);
 	memset(buf_reserve(&txn->message, FORMAT_HEADER), 0, FORMAT_HEADER);
 	buf_added(&txn->message, FORMAT_HEADER);
 	TRY(message_encode(&e, &body, &txn->message));
-	if (!body.is_file)
+	if (body.is_shared) {
+		add_shared(txn, &body);
+		txn->body.tenant = e.tenant;
+		prepare_body(txn, &body.shared);
+	} else if (!body.is_file) {
 		txn->inline_len = (uint32_t)draft->size;
-	struct record_header h = {
-		.type = RECORD_MESSAGE,
-		.len = (uint32_t)(buf_size(&txn->message) - FORMAT_HEADER) +
-		       txn->inline_len,
-		.payload_crc = message_crc(txn),
-	};
-	record_encode(&h, txn->spool->seal, (uint8_t *)txn->message.ptr);
+	}
+	txn->message_len = (uint32_t)(buf_size(&txn->message) - FORMAT_HEADER) +
+			   txn->inline_len;
 	txn->slot = (struct slot){
 		.mno = e.mno,
-		.len = h.len,
+		.len = txn->message_len,
 		.live = (uint16_t)e.rcpt_count,
 		.is_file = body.is_file,
+		.is_shared = body.is_shared,
 	};
+	add_header(txn);
 	txn->records++;
 	return 0;
 }
@@ -235,7 +290,9 @@ txn_size(const struct spool_txn *txn)
 	uint64_t size = buf_size(&txn->rest);
 
 	if (txn->slot.mno != 0)
-		size += FORMAT_HEADER + format_aligned(txn->slot.len);
+		size += FORMAT_HEADER + format_aligned(txn->message_len);
+	if (txn->body.is_written)
+		size += FORMAT_HEADER + format_aligned(txn->body.len);
 	return size;
 }
 
@@ -244,7 +301,9 @@ txn_pieces(const struct spool_txn *txn)
 {
 	size_t pieces = 3;
 
-	if (txn->inline_len > 0) {
+	if (txn->body.is_written)
+		pieces += 2;
+	if (txn->inline_len > 0 || txn->body.is_written) {
 		for (const struct draft_chunk *c = txn->draft->first; c;
 		     c = c->next)
 			pieces++;
@@ -252,10 +311,93 @@ txn_pieces(const struct spool_txn *txn)
 	return pieces;
 }
 
+/* What is stored was found damaged just now: the message gets one of its own,
+ * which nobody else refers to. */
+static void
+renumber_body(struct spool_txn *txn)
+{
+	uint64_t number = spool_next_mno(txn->spool);
+	const struct body_reference shared = {
+		.number = number,
+		.size = txn->body.len - FORMAT_BODY,
+		.crc = draft_body_crc(txn->draft, number, txn->body.tenant),
+	};
+	uint8_t *record = (uint8_t *)txn->message.ptr;
+	size_t size = buf_size(&txn->message);
+
+	reference_encode(&shared, record + size - FORMAT_REFERENCE);
+	prepare_body(txn, &shared);
+	add_header(txn);
+	if (txn->records > 1)
+		record_set_flags(record, RECORD_MORE);
+}
+
+void
+txn_claim_body(struct spool_txn *txn, uint32_t segment)
+{
+	struct txn_body *body = &txn->body;
+
+	if (body->number == 0 || body->is_claimed)
+		return;
+	int result = bodies_claim(
+	    txn->spool, body->number, segment, body->len, &txn->slot.len);
+	if (result == ERR_CORRUPT) {
+		renumber_body(txn);
+		result = bodies_claim(txn->spool, body->number, segment,
+		    body->len, &txn->slot.len);
+	}
+	BUG_UNLESS(result >= 0);
+	body->is_claimed = true;
+	body->is_written = result > 0;
+}
+
+void
+txn_release_body(struct spool_txn *txn)
+{
+	struct txn_body *body = &txn->body;
+
+	if (!body->is_claimed)
+		return;
+	body->is_claimed = body->is_written = false;
+	bodies_unref(txn->spool, txn->slot.len);
+}
+
+/* The octets of the draft from `skip` on, and fill. */
+static size_t
+stamp_octets(
+    struct spool_txn *txn, uint64_t skip, uint32_t len, struct iovec *iov)
+{
+	const char *from = fill;
+	size_t count = 0;
+
+	for (struct draft_chunk *c = txn->draft->first; c; c = c->next) {
+		size_t part = skip < c->len ? (size_t)skip : c->len;
+
+		skip -= part;
+		iov[count++] = (struct iovec){ c->bytes + part, c->len - part };
+	}
+	memcpy(&iov[count].iov_base, &from, sizeof from);
+	iov[count++].iov_len = format_aligned(len) - len;
+	return count;
+}
+
+static size_t
+stamp_body(struct spool_txn *txn, uint64_t lsn, struct iovec *iov)
+{
+	struct txn_body *body = &txn->body;
+
+	record_stamp(
+	    body->head, lsn, (uint16_t)txn->spool->epoch, txn->spool->seal);
+	bodies_place(txn->spool, txn->slot.len, LSN_OFFSET(lsn) / FORMAT_ALIGN);
+	iov[0] = (struct iovec){ body->head, sizeof body->head };
+	return 1 + stamp_octets(txn, txn->draft->own, body->len, iov + 1);
+}
+
 static size_t
 stamp_message(struct spool_txn *txn, uint64_t lsn, struct iovec *iov)
 {
-	size_t count = 0, pad = format_aligned(txn->slot.len) - txn->slot.len;
+	size_t pad = format_aligned(txn->message_len) - txn->message_len;
+	size_t count = 0;
 
 	record_stamp((uint8_t *)txn->message.ptr, lsn,
 	    (uint16_t)txn->spool->epoch, txn->spool->seal);
@@ -263,10 +405,9 @@ stamp_message(struct spool_txn *txn, uint64_t lsn, struct iovec *iov)
 	txn->slot.at = LSN_OFFSET(lsn) / FORMAT_ALIGN;
 	iov[count++] =
 	    (struct iovec){ txn->message.ptr, buf_size(&txn->message) };
-	if (txn->inline_len > 0) {
-		for (struct draft_chunk *c = txn->draft->first; c; c = c->next)
-			iov[count++] = (struct iovec){ c->bytes, c->len };
-	}
+	if (txn->inline_len > 0)
+		return count +
+		       stamp_octets(txn, 0, txn->message_len, iov + count);
 	const char *from = fill;
 	memcpy(&iov[count].iov_base, &from, sizeof from);
 	iov[count++].iov_len = pad;
@@ -280,8 +421,12 @@ txn_stamp(struct spool_txn *txn, uint64_t lsn, struct iovec *iov)
 	struct record_header h;
 	size_t count = 0;
 
+	if (txn->body.is_written) {
+		count = stamp_body(txn, lsn, iov);
+		lsn += FORMAT_HEADER + format_aligned(txn->body.len);
+	}
 	if (txn->slot.mno != 0)
-		count = stamp_message(txn, lsn, iov);
+		count += stamp_message(txn, lsn, iov + count);
 	for (size_t at = 0; at < buf_size(&txn->rest);) {
 		record_stamp((uint8_t *)txn->rest.ptr + at, rest_at + at,
 		    (uint16_t)txn->spool->epoch, txn->spool->seal);

@@ -23,29 +23,41 @@ static int
 check_message(struct spool *spool, struct verification *v, uint64_t mno)
 {
 	struct spool_message *message;
-	struct span piece;
 
 	/* What is damaged was told of through quarantine. */
-	int result = spool_message_open(spool, mno, &message);
+	int result = message_open_own(spool, mno, &message);
 	if (result == ERR_CORRUPT)
 		return 0;
 	TRY(result);
 	v->result.live_messages++;
-	for (uint64_t at = 0; at < spool_message_size(message);
-	     at += piece.len) {
-		result = spool_message_read(message, at, &piece);
-		if (result < 0)
-			break;
-	}
 	spool_message_unref(&message);
+	result = message_check(spool, mno);
 	return result == ERR_CORRUPT ? 0 : result;
+}
+
+/* Once each, however many messages share it. */
+static int
+check_shared(struct spool *spool)
+{
+	size_t count;
+	struct body *all = bodies_all(spool, &count);
+	int result = 0;
+
+	for (size_t i = 0; i < count && result == 0; i++) {
+		if (all[i].segment != 0 && !all[i].is_damaged)
+			result = body_check(spool, &all[i]);
+		if (result == ERR_CORRUPT)
+			result = 0;
+	}
+	mem_free(all);
+	return result;
 }
 
 static int
 check_messages(struct spool *spool, struct verification *v)
 {
 	size_t count;
-	struct slot *all = index_all(&spool->index, false, &count);
+	struct slot *all = index_all(&spool->index, INDEX_ALL, &count);
 	int result = 0;
 
 	for (size_t i = 0; i < count && result == 0; i++) {
@@ -66,17 +78,15 @@ look_at(
 		.segment = segment->number,
 		.at = (uint32_t)(record->offset / FORMAT_ALIGN),
 	};
-	struct slot slot;
 
 	if (record->found == FOUND_RECORD) {
 		v->result.records++;
-		v->result.messages += record->header.type == RECORD_MESSAGE;
+		v->result.messages += record_is_message(record->header.type);
 		return;
 	}
-	if (index_find(&spool->index, &place, &slot))
-		(void)index_mark_damaged(&spool->index, slot.mno);
 	quarantine(spool, segment, record->offset,
 	    record->next - record->offset, "damaged: a checksum is wrong");
+	quarantine_place(spool, &place);
 }
 
 static int
@@ -148,6 +158,8 @@ verify_with(const struct spool_options *options, struct verification *v)
 		result = load_all(spool, NULL, NULL);
 	if (result == 0)
 		result = check_segments(spool);
+	if (result == 0)
+		result = check_shared(spool);
 	if (result == 0)
 		result = check_messages(spool, v);
 	v->result.segments = spool->segments.count;

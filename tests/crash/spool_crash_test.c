@@ -32,6 +32,8 @@
 #define DOMAINS 4
 #define LIVES 6 /* crashes per script */
 #define ACTIONS_MAX 6
+#define TEXTS 6 /* bodies that come again and again */
+#define OWN 70 /* octets of a message that has one */
 
 enum state { STATE_SUBMITTED, STATE_ACKED, STATE_REFUSED, STATE_VOID };
 
@@ -47,6 +49,7 @@ struct txn {
 	bool is_lazy;
 	uint64_t mno; /* 0: no message */
 	uint32_t size, rcpts;
+	uint32_t text; /* which of a few bodies; 0: one of its own */
 	struct action actions[ACTIONS_MAX];
 	unsigned action_count;
 	bool is_exported;
@@ -54,7 +57,7 @@ struct txn {
 
 struct mail {
 	uint64_t mno;
-	uint32_t size, rcpts, live;
+	uint32_t size, rcpts, live, text;
 	bool is_told; /* the spool knows it */
 	bool is_busy[RCPTS_MAX]; /* an end was submitted */
 
@@ -90,7 +93,8 @@ struct world {
 };
 
 static struct world world;
-static unsigned long checked_messages, crashes, acked_total, checkpoints, moved;
+static unsigned long checked_messages, crashes, acked_total, checkpoints, moved,
+    sharing;
 
 static void __attribute__((noreturn, format(printf, 1, 2)))
 fail(const char *format, ...)
@@ -158,6 +162,7 @@ model_apply(struct world *w, const struct txn *txn)
 			.size = txn->size,
 			.rcpts = txn->rcpts,
 			.live = txn->rcpts,
+			.text = txn->text,
 			.is_told = !w->is_recovering,
 		};
 	for (unsigned i = 0; i < txn->action_count; i++) {
@@ -173,11 +178,21 @@ model_apply(struct world *w, const struct txn *txn)
 /* ---- submitting -------------------------------------------------------- */
 
 static void
-fill_body(uint64_t mno, uint32_t size, char *ret_body)
+fill_octets(uint64_t of, uint32_t size, char *ret_octets)
 {
 	for (uint32_t i = 0; i < size; i++)
-		ret_body[i] =
-		    (char)((mno * 31 + i) * UINT64_C(0x9e3779b97f4a7c15) >> 40);
+		ret_octets[i] =
+		    (char)((of * 31 + i) * UINT64_C(0x9e3779b97f4a7c15) >> 40);
+}
+
+/* A header of its own, and a body that others may have, too. */
+static void
+fill_body(uint64_t mno, uint32_t size, uint32_t text, char *ret_body)
+{
+	uint32_t own = text == 0 ? size : OWN;
+
+	fill_octets(mno, own, ret_body);
+	fill_octets(text, size - own, ret_body + own);
 }
 
 static const char *const domain_names[DOMAINS] = { "a", "b", "c", "d" };
@@ -190,13 +205,23 @@ add_message(struct world *w, struct txn *txn, struct spool_txn *t)
 	char *AUTO_FREE body = mem_alloc(20001);
 
 	txn->size = (uint32_t)draw(w, sizes[draw(w, 6)] + 1);
+	if (w->options.share_bytes > 0 && draw(w, 2)) {
+		txn->text = 1 + (uint32_t)draw(w, TEXTS);
+		txn->size = OWN + 600 * txn->text * txn->text / 4;
+	}
 	txn->rcpts = 1 + (uint32_t)draw(w, RCPTS_MAX);
 	uint64_t mno = spool_next_mno(w->spool);
 	if (find_mail(w, mno))
 		fail("number %llu was given twice", (unsigned long long)mno);
-	fill_body(mno, txn->size, body);
+	fill_body(mno, txn->size, txn->text, body);
 	struct spool_draft *draft = spool_draft_new(w->spool, mno);
-	if (spool_draft_write(draft, span_from(body, txn->size)) < 0) {
+	uint32_t own = txn->text == 0 ? 0 : OWN;
+	int result = spool_draft_write(draft, span_from(body, own));
+	spool_draft_end_own(draft);
+	if (result == 0)
+		result = spool_draft_write(
+		    draft, span_from(body + own, txn->size - own));
+	if (result < 0) {
 		spool_draft_free(&draft);
 		return false;
 	}
@@ -412,7 +437,7 @@ check_body(struct world *w, const struct mail *mail)
 		fail("message %llu cannot be opened: %s",
 		    (unsigned long long)mail->mno, error_text(result));
 	memcpy(body, "P: x\r\n", 6);
-	fill_body(mail->mno, mail->size, body + 6);
+	fill_body(mail->mno, mail->size, mail->text, body + 6);
 	if (spool_message_size(message) != mail->size + 6u)
 		fail("message %llu has another size",
 		    (unsigned long long)mail->mno);
@@ -639,6 +664,11 @@ begin(struct world *w, uint64_t seed)
 	};
 	if (draw(w, 8) == 0)
 		w->options.pass_segments = UINT32_MAX;
+	/* Room for all the bodies that come again, for some, or for none. */
+	if (draw(w, 4)) {
+		w->options.share_bytes = draw(w, 2) ? 1 << 20 : 8 << 10;
+		w->options.share_min = 300;
+	}
 	(void)pthread_mutex_init(&w->lock, NULL);
 	(void)pthread_cond_init(&w->news, NULL);
 	restart(w);
@@ -695,6 +725,7 @@ die_and_restart(struct world *w)
 	spool_stats(w->spool, &stats);
 	checkpoints += stats.checkpoints;
 	moved += stats.messages_moved;
+	sharing += stats.messages_sharing;
 	w->may_revive = spool_space(w->spool) == SPOOL_FAILED;
 	/* Sometimes in good order. */
 	if (!simdisk_is_dead(w->disk) && draw(w, 4))
@@ -761,8 +792,8 @@ main(void)
 		run_random(&world, first + i);
 	printf("ok 2 - %llu random scripts: %lu crashes, %lu transactions "
 	       "acknowledged, %lu checkpoints, %lu messages moved, "
-	       "%lu compared\n",
+	       "%lu shared a body when the power went, %lu compared\n",
 	    (unsigned long long)seeds, crashes, acked_total, checkpoints, moved,
-	    checked_messages);
+	    sharing, checked_messages);
 	return 0;
 }

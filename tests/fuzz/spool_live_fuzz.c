@@ -43,12 +43,26 @@ read_entries(struct span rest)
 		struct span copy = buf_span(&bytes);
 		BUG_UNLESS(live_decode(&copy, &again) && copy.len == 0);
 		BUG_UNLESS(live_count(&again) == count);
+		BUG_UNLESS(again.body == entry.body);
 		live_apply(&again, &outcome);
 		BUG_UNLESS(live_count(&again) == count);
 	}
 	live_entry_done(&entry);
 	live_entry_done(&again);
 	buf_done(&bytes);
+}
+
+static void
+read_bodies(struct span rest)
+{
+	struct live_body body;
+
+	while (live_body_decode(&rest, &body)) {
+		struct buf bytes = BUF_EMPTY;
+
+		live_body_encode(&body, &bytes);
+		buf_done(&bytes);
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -58,7 +72,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct catalogue catalogue;
 	struct live_file file;
-	struct span entries;
+	struct span bodies, entries;
 
 	if (size < 1)
 		return 0;
@@ -67,8 +81,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct span all = span_from((char *)bytes, size - 1);
 	if (data[0] % 2 == 0) {
 		make_right(bytes, size - 1, 12, 32);
-		if (live_file_decode(all, SEAL, &file, &entries))
+		if (live_file_decode(all, SEAL, &file, &bodies, &entries)) {
+			read_bodies(bodies);
 			read_entries(entries);
+		}
 		return 0;
 	}
 	make_right(bytes, size - 1, 32, 0);

@@ -173,7 +173,31 @@ read_message(struct span payload)
 	struct buf b = BUF_EMPTY;
 	BUG_UNLESS(message_encode(&e, &body, &b) == 0);
 	BUG_UNLESS(buf_size(&b) <= payload.len);
+	if (body.is_shared && payload.len > message_decode_head_len(payload)) {
+		uint8_t reference[FORMAT_REFERENCE];
+
+		/* Its last four octets are not looked at. */
+		reference_encode(&body.shared, reference);
+		BUG_UNLESS(memcmp(reference,
+			       payload.ptr + payload.len - sizeof reference,
+			       sizeof reference - 4) == 0);
+	}
 	buf_done(&b);
+}
+
+static void
+read_body(struct span payload)
+{
+	uint8_t head[FORMAT_BODY];
+	struct span octets;
+	uint32_t tenant;
+	uint64_t number;
+
+	if (!body_decode(payload, &number, &tenant, &octets))
+		return;
+	BUG_UNLESS(octets.len + FORMAT_BODY == payload.len);
+	body_encode(number, tenant, head);
+	BUG_UNLESS(memcmp(head, payload.ptr, sizeof head - 4) == 0);
 }
 
 static void
@@ -190,7 +214,8 @@ read_superblock(struct span payload)
 	memcpy(page + 8, &crc, sizeof crc);
 	if (superblock_decode(page, &sb) == 0)
 		BUG_UNLESS(sb.kind == SUPERBLOCK_SEGMENT ||
-			   sb.kind == SUPERBLOCK_MANIFEST);
+			   sb.kind == SUPERBLOCK_MANIFEST ||
+			   sb.kind == SUPERBLOCK_COPIES);
 }
 
 static void
@@ -262,6 +287,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 6:
 		read_header(payload);
+		read_body(payload);
 		break;
 	default:
 		recover_segment(data + 1, size - 1);

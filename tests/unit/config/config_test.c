@@ -55,6 +55,7 @@ fills_in_defaults(void **state)
 	assert_int_equal(c->limits.header_size, 512 << 10);
 	assert_int_equal(c->limits.auth_lockout_us, 10 * US_PER_MIN);
 	assert_int_equal(c->limits.shutdown_us, 10 * US_PER_S);
+	assert_int_equal(c->limits.shared_bodies, 16 << 20);
 	assert_int_equal(c->limits.upkeep_rate, 64 << 20);
 	assert_int_equal(c->limits.scrub_us, 7 * US_PER_DAY);
 	assert_int_equal(c->limits.events_us, 90 * US_PER_DAY);

@@ -69,7 +69,7 @@ test_all_in_order_of_log(void **state)
 		};
 		index_put(&index, &slot);
 	}
-	struct slot *all = index_all(&index, false, &count);
+	struct slot *all = index_all(&index, INDEX_ALL, &count);
 	assert_int_equal(1000, count);
 	for (uint32_t i = 0; i < 1000; i++)
 		assert_int_equal(1000 - i, all[i].mno);

@@ -136,7 +136,13 @@ test_entry_to_bytes_and_back(void **state)
 static void
 test_files(void **state)
 {
-	struct live_file file = { .segment = 5, .serial = 6, .count = 1 }, got;
+	const struct live_body body = { .number = 77, .at = 5, .len = 9 };
+	struct live_file file = { .segment = 5,
+		.serial = 6,
+		.count = 2,
+		.bodies = 1 },
+			 got;
+	struct live_body got_body;
 	struct catalogue_item item = { 5, 6, 7, 8, 9, 10 };
 	struct catalogue catalogue = { .serial = 3,
 		.next_mno = 4,
@@ -145,20 +151,33 @@ test_files(void **state)
 		.items = &item },
 			 read;
 	uint8_t header[LIVE_HEADER];
-	struct buf b = BUF_EMPTY;
-	struct span entries;
+	struct buf b = BUF_EMPTY, content = BUF_EMPTY;
+	struct span bodies, entries;
 
 	(void)state;
-	live_file_encode(&file, 9, SPAN("some octets"), header);
+	live_body_encode(&body, &content);
+	buf_append_str(&content, "some octets");
+	live_file_encode(&file, 9, buf_span(&content), header);
 	buf_append(&b, span_from((char *)header, sizeof header));
-	buf_append_str(&b, "some octets");
-	assert_true(live_file_decode(buf_span(&b), 9, &got, &entries));
-	assert_memory_equal(&file, &got, sizeof got);
+	buf_append(&b, buf_span(&content));
+	buf_done(&content);
+	assert_true(live_file_decode(buf_span(&b), 9, &got, &bodies, &entries));
+	assert_true(live_body_decode(&bodies, &got_body));
+	assert_memory_equal(&body, &got_body, sizeof body);
+	assert_false(live_body_decode(&bodies, &got_body));
+	assert_int_equal(5, got.segment);
+	assert_int_equal(6, got.serial);
+	assert_int_equal(2, got.count);
+	assert_int_equal(1, got.bodies);
+	assert_int_equal(file.crc, got.crc);
+	assert_int_equal(file.len, got.len);
 	assert_true(span_eq(SPAN("some octets"), entries));
-	assert_false(live_file_decode(buf_span(&b), 8, &got, &entries));
+	assert_false(
+	    live_file_decode(buf_span(&b), 8, &got, &bodies, &entries));
 	for (size_t bit = 0; bit < 8 * buf_size(&b); bit++) {
 		b.ptr[bit / 8] ^= (char)(1u << bit % 8);
-		assert_false(live_file_decode(buf_span(&b), 9, &got, &entries));
+		assert_false(
+		    live_file_decode(buf_span(&b), 9, &got, &bodies, &entries));
 		b.ptr[bit / 8] ^= (char)(1u << bit % 8);
 	}
 	buf_clear(&b);
