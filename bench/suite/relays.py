@@ -82,6 +82,9 @@ class Posthouse:
             "listeners": [plain] + [secured] * logins,
             "trusted_networks": ["127.0.0.0/8"],
             "routes": [route],
+            # The generator's bodies are all alike: stored once, they would
+            # measure that.
+            "limits": {"shared_bodies": 0},
         }
         if tls or logins:
             certificate, key = make_certificate(build, self.directory)

@@ -16,7 +16,8 @@ CROWD = pathlib.Path(__file__).resolve().parents[1] / "crowd"
 IDLE, IDLE_TLS, DRIBBLING = 10_000, 2_000, 1_000
 RATE = 1000  # of good clients, messages per second: far from what is possible
 GOOD = 100  # sessions kept free for them and for looking
-LIMITS = {"limits": {"connections": 20000, "connections_per_client": 20000}}
+LIMITS = {"limits": {"connections": 20000, "connections_per_client": 20000,
+                     "shared_bodies": 0}}
 
 
 def idle_count():

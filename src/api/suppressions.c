@@ -313,7 +313,7 @@ remove_entry(struct call *call, const char *text, struct arena *arena)
 		.relay = query_flag(call, "relay"),
 	};
 	struct suppression_scope scope;
-	struct span address;
+	struct span address = SPAN_EMPTY;
 	struct failure failure;
 
 	if (!suppression_scope_find(call, &names, &scope) ||

@@ -125,7 +125,8 @@ csv_field(const struct csv *csv, size_t number)
 	size_t start = number == 0 ? 0 : csv->ends[number - 1];
 	struct span s =
 	    span_slice(buf_span(&csv->text), start, csv->ends[number] - start);
-	if (s.len > 1 && s.ptr[0] == '\'' && is_risky(s.ptr[1]))
+	if (s.ptr != NULL && s.len > 1 && s.ptr[0] == '\'' &&
+	    is_risky(s.ptr[1]))
 		s = span_skip(s, 1);
 	return s;
 }

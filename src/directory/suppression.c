@@ -57,7 +57,9 @@ suppression_normalise(struct span address, char buffer[static ADDRESS_MAX + 1])
 
 	for (size_t i = 0; i < len; i++) {
 		char c = address.ptr[i];
-		buffer[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+		if (c >= 'A' && c <= 'Z')
+			c = (char)(c - 'A' + 'a');
+		buffer[i] = c;
 	}
 	buffer[len] = '\0';
 	return span_from(buffer, len);

@@ -193,24 +193,41 @@ damage_file(struct rig *rig, const char *path, bool remove)
 	return true;
 }
 
+struct damage {
+	struct span ending;
+	char names[64][64];
+	unsigned count;
+};
+
+static void
+note_name(void *arg, const char *name)
+{
+	struct damage *d = arg;
+
+	if (!span_ends_nocase(span_of(name), d->ending))
+		return;
+	assert_in_range(d->count, 0, 63);
+	assert_true(span_to_cstring(
+	    span_of(name), d->names[d->count], sizeof d->names[0]));
+	d->count++;
+}
+
 /* Flips a byte of every catalogue, or of every live file. How many. */
 static unsigned
 damage_files(struct rig *rig, bool catalogues, bool remove)
 {
-	unsigned count = 0;
-	char path[128];
+	struct damage d = { .ending = catalogues ? SPAN(".catalogue")
+						 : SPAN(".live") };
 
-	for (unsigned serial = 0; serial < 60; serial++) {
-		(void)snprintf(
-		    path, sizeof path, "/spool/%016x.catalogue", serial);
-		count += catalogues && damage_file(rig, path, remove);
-		for (unsigned i = 0; i < 200 && !catalogues; i++) {
-			(void)snprintf(path, sizeof path,
-			    "/spool/%016x.%016x.live", i, serial);
-			count += damage_file(rig, path, remove);
-		}
+	assert_int_equal(
+	    0, rig->f.options.io->list(rig->disk, "/spool", note_name, &d));
+	for (unsigned i = 0; i < d.count; i++) {
+		char path[128];
+
+		(void)snprintf(path, sizeof path, "/spool/%s", d.names[i]);
+		assert_true(damage_file(rig, path, remove));
 	}
-	return count;
+	return d.count;
 }
 
 static void
