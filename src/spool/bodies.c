@@ -116,14 +116,14 @@ bodies_found(struct spool *spool, const struct body *place)
 
 	if (place->number != 0 &&
 	    !map_get_u64(bodies->by_number, place->number))
-		(void)add(bodies, place);
+		add(bodies, place)->is_found = true;
 	unlock(bodies);
 }
 
 struct body
 bodies_ref(struct spool *spool, uint64_t number)
 {
-	const struct body lost = { .number = number };
+	const struct body lost = { .number = number, .is_found = true };
 	struct bodies *bodies = lock(spool);
 	struct body *body = map_get_u64(bodies->by_number, number);
 
@@ -196,8 +196,9 @@ bodies_unref(struct spool *spool, uint32_t handle)
 	BUG_UNLESS(body && body->refs > 0);
 	bodies->refs--;
 	uint32_t segment = --body->refs == 0 ? body->segment : 0;
-	/* While the rest is loaded somebody may still need it. */
-	if (body->refs == 0 && bodies->is_whole)
+	/* While the rest is loaded somebody may still need it, but not what
+	 * this life wrote, or did not come to write: that claim is over. */
+	if (body->refs == 0 && (bodies->is_whole || !body->is_found))
 		drop(bodies, body);
 	unlock(bodies);
 	if (segment != 0)

@@ -38,6 +38,7 @@ struct body {
 	uint32_t segment, at, len; /* as in struct slot; segment 0: lost */
 	uint32_t refs; /* messages, and claims under way */
 	bool is_damaged;
+	bool is_found; /* of a former life; else written in this one */
 };
 
 struct bodies {

@@ -73,11 +73,11 @@ def test_ehlo_offers_exactly_what_is_there(relays):
     client = Client(relay.port)
     assert client.ehlo() == {**KEYWORDS, "STARTTLS": ""}
     client.starttls(relay.tls_context())
-    assert client.ehlo() == {**KEYWORDS, "AUTH": MECHANISMS}
+    assert client.ehlo() == {**KEYWORDS, "AUTH": MECHANISMS, "REQUIRETLS": ""}
     client.login(relay.credential())
     assert "AUTH" not in client.ehlo()
     implicit = Client(relay.port_tls, context=relay.tls_context())
-    assert implicit.ehlo() == {**KEYWORDS, "AUTH": MECHANISMS}
+    assert implicit.ehlo() == {**KEYWORDS, "AUTH": MECHANISMS, "REQUIRETLS": ""}
     mx = Client(relay.port_mx)
     assert mx.ehlo() == {**KEYWORDS, "STARTTLS": ""}
     mx.starttls(relay.tls_context())
