@@ -183,8 +183,7 @@ json_t *problems_json(const struct api *api);
 handler_fn status_show;
 handler_fn doctor_show;
 handler_fn health_show, metrics_show;
-handler_fn tenants_list, tenants_add, tenants_show, tenants_set,
-    tenants_remove;
+handler_fn tenants_list, tenants_add, tenants_show, tenants_set, tenants_remove;
 handler_fn streams_list, streams_add, streams_show, streams_set, streams_remove;
 handler_fn credentials_list, credentials_add, credentials_show,
     credentials_remove;

@@ -8,6 +8,7 @@
 #include "simdisk.h"
 #include "spool/internal.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -74,11 +75,12 @@ compose(uint64_t mno, uint64_t text, struct buf *b, size_t *ret_own)
 	fixture_body(text, SIZE, b);
 }
 
-static uint64_t
-send_text(const struct rig *rig, uint32_t tenant, uint64_t text)
+static int
+try_text(
+    const struct rig *rig, uint32_t tenant, uint64_t text, uint64_t *ret_mno)
 {
 	struct spool *spool = rig->f.spool;
-	uint64_t mno = spool_next_mno(spool);
+	uint64_t mno = *ret_mno = spool_next_mno(spool);
 	struct spool_draft *draft = spool_draft_new(spool, mno);
 	const struct spool_rcpt rcpt = { .address = SPAN("a@example.org") };
 	const struct spool_envelope e = {
@@ -100,7 +102,15 @@ send_text(const struct rig *rig, uint32_t tenant, uint64_t text)
 	buf_done(&b);
 	struct spool_txn *txn = spool_txn_new(spool);
 	spool_txn_message(txn, &e, &draft);
-	assert_int_equal(0, spool_txn_commit(&txn));
+	return spool_txn_commit(&txn);
+}
+
+static uint64_t
+send_text(const struct rig *rig, uint32_t tenant, uint64_t text)
+{
+	uint64_t mno;
+
+	assert_int_equal(0, try_text(rig, tenant, text, &mno));
 	return mno;
 }
 
@@ -157,6 +167,34 @@ test_stored_once(void **state)
 		fixture_done(rig.f.spool, mnos[i], 0, 1);
 	assert_int_equal(0, stats_of(&rig).bodies_shared);
 	assert_int_equal(0, stats_of(&rig).messages_sharing);
+	destroy(&rig);
+}
+
+/* A body whose batch failed is nowhere, also while a former life is loaded and
+ * nothing is forgotten for certain. */
+static void
+test_failed_while_loading(void **state)
+{
+	struct rig rig = { 0 };
+	unsigned failed = 0;
+
+	(void)state;
+	build(&rig);
+	fixture_close(&rig.f);
+	fixture_open(&rig.f); /* and nobody calls spool_recover yet */
+	(void)send_text(&rig, 1, 500);
+	/* The first write that fails may be one that prepares a segment. */
+	for (unsigned i = 0; i < 10 && failed == 0; i++) {
+		uint64_t mno;
+
+		simdisk_fail(rig.disk, SIMDISK_WRITE, ".seg", 0, 1, -EIO);
+		failed += try_text(&rig, 1, 500, &mno) < 0;
+	}
+	assert_int_equal(1, failed);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(
+		    0, check_text(&rig, send_text(&rig, 1, 500), 500));
+	assert_int_equal(0, stats_of(&rig).quarantined);
 	destroy(&rig);
 }
 
@@ -320,6 +358,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_stored_once),
+		cmocka_unit_test(test_failed_while_loading),
 		cmocka_unit_test(test_tenants_never_share),
 		cmocka_unit_test(test_written_anew),
 		cmocka_unit_test(test_memory_is_bounded),
