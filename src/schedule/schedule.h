@@ -275,7 +275,6 @@ void schedule_site_suspend(
     struct schedule *s, struct schedule_site *site, int64_t until_us);
 /* What the driver keeps with a site (hosts, addresses), for all its ways. */
 void *schedule_site_owner(const struct schedule_site *site);
-void schedule_site_set_owner(struct schedule_site *site, void *owner);
 /* fn(owner) is called before a site whose ways have no connections is freed,
  * for owners that are not NULL. */
 void schedule_on_site_free(struct schedule *s, void (*fn)(void *owner));

@@ -364,12 +364,6 @@ schedule_site_owner(const struct schedule_site *site)
 	return site->goal->owner;
 }
 
-void
-schedule_site_set_owner(struct schedule_site *site, void *owner)
-{
-	site->goal->owner = owner;
-}
-
 void *
 schedule_place_owner(const struct schedule_queue *queue)
 {

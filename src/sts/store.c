@@ -85,7 +85,6 @@ struct sts_store {
 	bool is_stopped;
 	struct map *entries;
 	struct list lru;
-	uint64_t policies, fetches, failures;
 	struct resolver *resolver; /* these the thread's */
 	struct fetcher *fetcher;
 	struct list jobs;
@@ -120,7 +119,6 @@ make_room(struct sts_store *s)
 		if (e->has_job || !list_is_empty(&e->waiters))
 			continue;
 		(void)map_remove(s->entries, span_of(e->domain));
-		s->policies -= e->policy != NULL;
 		entry_free(e);
 		return;
 	}
@@ -146,10 +144,8 @@ entry_of(struct sts_store *s, struct span domain)
 }
 
 static void
-entry_set_policy(
-    struct sts_store *s, struct entry *e, struct sts_policy *policy)
+entry_set_policy(struct entry *e, struct sts_policy *policy)
 {
-	s->policies += (policy != NULL) - (unsigned)(e->policy != NULL);
 	sts_policy_unref(&e->policy);
 	e->policy = policy;
 }
@@ -283,7 +279,7 @@ load_block(struct sts_store *s, struct span block)
 	if (policy == NULL)
 		return;
 	struct entry *e = entry_of(s, domain);
-	entry_set_policy(s, e, policy);
+	entry_set_policy(e, policy);
 	(void)span_to_cstring(id, e->id, sizeof e->id);
 	e->fetched_us = (int64_t)seconds * US_PER_S;
 	e->expires_us = e->fetched_us + policy->max_age_s * US_PER_S;
@@ -341,7 +337,6 @@ fail(struct job *j, const char *problem)
 	struct sts_store *s = j->store;
 
 	pthread_mutex_lock(&s->lock);
-	s->failures++;
 	bool has_policy = is_alive(j->entry);
 	pthread_mutex_unlock(&s->lock);
 	LOG(LOG_INFO, "sts", "an MTA-STS policy cannot be fetched",
@@ -358,7 +353,7 @@ take_policy(struct job *j, struct sts_policy *policy)
 	int64_t now_us = clock_wall_us();
 
 	pthread_mutex_lock(&s->lock);
-	entry_set_policy(s, e, policy);
+	entry_set_policy(e, policy);
 	memcpy(e->id, j->id, sizeof e->id);
 	e->fetched_us = now_us;
 	e->expires_us = now_us + policy->max_age_s * US_PER_S;
@@ -425,9 +420,6 @@ start_fetch(struct job *j)
 {
 	struct sts_store *s = j->store;
 
-	pthread_mutex_lock(&s->lock);
-	s->fetches++;
-	pthread_mutex_unlock(&s->lock);
 	struct resolve_query *query =
 	    resolve_host(s->resolver, span_of(j->host), on_addresses, j);
 	if (query != NULL)
@@ -617,19 +609,6 @@ sts_cancel(struct sts_query **query)
 	q->fn = NULL;
 	if (!is_posted)
 		mem_free(q);
-}
-
-void
-sts_store_stats(struct sts_store *s, struct sts_stats *ret_stats)
-{
-	pthread_mutex_lock(&s->lock);
-	*ret_stats = (struct sts_stats){
-		.domains = map_count(s->entries),
-		.policies = s->policies,
-		.fetches = s->fetches,
-		.failures = s->failures,
-	};
-	pthread_mutex_unlock(&s->lock);
 }
 
 /* ---- life --------------------------------------------------------------- */

@@ -46,9 +46,3 @@ struct sts_query;
 struct sts_query *sts_ask(struct sts_store *store, struct loop *loop,
     struct span domain, sts_fn *fn, void *arg);
 void sts_cancel(struct sts_query **query);
-
-struct sts_stats {
-	uint64_t domains, policies, fetches, failures;
-};
-
-void sts_store_stats(struct sts_store *store, struct sts_stats *ret_stats);

@@ -392,7 +392,7 @@ site_goes_with_its_last_user(void **state)
 	struct schedule_site *site =
 	    schedule_set_site(s, want.queue, SPAN("mx"), now_us + US_PER_HOUR);
 	assert_null(schedule_site_owner(site));
-	schedule_site_set_owner(site, owner);
+	schedule_place_set_owner(want.queue, owner);
 	connect_one(s, &c, now_us);
 	assert_int_equal(deliver(s, &c, now_us), 1);
 	/* The empty queue lives for a minute; the connection keeps the site. */
@@ -409,13 +409,13 @@ site_goes_with_its_last_user(void **state)
 	add_bulk(s, 2, 2, now_us);
 	assert_int_equal(
 	    schedule_next_want(s, now_us, &want), SCHEDULE_RESOLVE);
-	site =
-	    schedule_set_site(s, want.queue, SPAN("one"), now_us + US_PER_HOUR);
-	schedule_site_set_owner(site, owner);
-	site =
-	    schedule_set_site(s, want.queue, SPAN("two"), now_us + US_PER_HOUR);
+	(void)schedule_set_site(
+	    s, want.queue, SPAN("one"), now_us + US_PER_HOUR);
+	schedule_place_set_owner(want.queue, owner);
+	(void)schedule_set_site(
+	    s, want.queue, SPAN("two"), now_us + US_PER_HOUR);
 	assert_int_equal(owners_freed, 2);
-	schedule_site_set_owner(site, owner);
+	schedule_place_set_owner(want.queue, owner);
 	schedule_free(&s);
 	assert_int_equal(owners_freed, 3);
 }
